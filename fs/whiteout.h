@@ -1,0 +1,43 @@
+// Whiteouts: how a layer says that something of the layers below is gone, in its two spellings.
+//   OCI layers (tar names):         ".wh.NAME" removes NAME; ".wh..wh..opq" hides all lower entries of its directory;
+//                                   other ".wh..wh.*" names are AUFS bookkeeping and are ignored.
+//   overlayfs (on disk, kernel):    a character device 0:0 called NAME; xattr "trusted.overlay.opaque" = "y" on the
+//                                   directory ("user.overlay." when mounted with userxattr).
+// Sources: OCI image-spec, layer.md, "Whiteouts"; Linux Documentation/filesystems/overlayfs.rst.
+// Invariant: this is the only table; every reader and writer of layers goes through it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+#include <string_view>
+
+#include "fs/base/rel_path.h"
+#include "fs/base/result.h"
+
+namespace snap::whiteout {
+
+inline constexpr std::string_view kPrefix = ".wh.";
+inline constexpr std::string_view kOpaqueName = ".wh..wh..opq";
+inline constexpr const char* kOpaqueXattr = "trusted.overlay.opaque";
+inline constexpr std::string_view kOpaqueValue = "y";
+
+enum class Kind { kNone, kWhiteout, kOpaque, kIgnored };
+struct Parsed {
+  Kind kind = Kind::kNone;
+  RelPath path;  ///< kWhiteout: what is removed; kOpaque: the directory; otherwise the path itself
+};
+/// Reads a tar name. Errors: kInvalidArgument for a whiteout of nothing, '.', '..' (".wh.", ".wh..", ".wh...") or
+/// with a whiteout prefix in a directory component.
+Result<Parsed> FromTarName(const RelPath& path);
+/// ".wh.NAME" beside NAME; the inverse of FromTarName. kLimitExceeded when the name becomes longer than 255 bytes.
+Result<RelPath> WhiteoutTarName(const RelPath& removed);
+RelPath OpaqueTarName(const RelPath& directory);
+
+/// True for what overlayfs takes as a whiteout.
+bool IsOverlayWhiteout(mode_t mode, dev_t device);
+/// True for xattrs that direct an overlay mount ("trusted.overlay.*", "user.overlay.*"): never taken from a layer,
+/// since redirect and metacopy would let a layer reach other layers' files.
+bool IsOverlayXattr(std::string_view name);
+
+}  // namespace snap::whiteout

@@ -1,0 +1,153 @@
+// Store: everything a user does with images, layers and containers, over LayerStore (directories), Metadata (database)
+// and a UnionBackend (mounts).
+// Invariant: the database is opened only for short transactions, never while extracting or while a container runs, so
+// several processes share a store; what they do at the same time is ordered by those transactions.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fs/base/result.h"
+#include "fs/io_engine.h"
+#include "fs/layer_store.h"
+#include "fs/oci_image.h"
+#include "fs/tar_reader.h"
+#include "fs/union_backend.h"
+#include "snapshotter/metadata.h"
+
+namespace snap {
+
+struct StoreOptions {
+  std::string root = "/var/lib/snap-store";
+  bool create = true;
+  /// Called once when the store is locked by another process for more than a second.
+  std::function<void(std::optional<int64_t> holder)> on_wait;
+};
+
+struct ImportOptions {
+  std::string name;          ///< "debian:12"; empty: the source's own name, or none
+  oci::Platform platform = oci::Platform::Host();
+  Durability durability = Durability::kFull;
+  IoEngineKind engine = IoEngineKind::kAuto;
+  unsigned parallel_layers = 0;  ///< 0: as many as processors
+  TarLimits tar_limits;
+  InflateLimits inflate_limits;
+  struct Progress {
+    enum class Phase { kStarted, kExtracting, kFlushing, kDone, kExists } phase = Phase::kStarted;
+    size_t layer = 0, layer_count = 0;
+    std::string label;            ///< short digest or file name
+    uint64_t bytes = 0, total_bytes = 0;  ///< compressed bytes read so far and in all (0 = unknown)
+    uint64_t entries = 0;
+  };
+  /// Called from several threads, one call at a time, at most about ten times a second per layer.
+  std::function<void(const Progress&)> on_progress;
+};
+
+struct ImportResult {
+  ImageRecord image;
+  size_t layers_new = 0, layers_shared = 0;
+  std::vector<std::string> replaced_names;  ///< names that belonged to another image before
+};
+
+/// A layer as one image sees it.
+struct ImageLayer {
+  LayerManifest manifest;
+  ChainId chain_id;
+  oci::HistoryEntry history;     ///< the non-empty history entry that made it
+  uint32_t references = 0;
+};
+
+struct DiskUsage {
+  struct Row { std::string kind; uint64_t count = 0, bytes = 0, reclaimable_bytes = 0; };
+  std::vector<Row> rows;         ///< images' layers, containers' uppers, staging, trash, database
+};
+
+struct CheckFinding {
+  std::string object;            ///< "layer sha256:...", "image ...", "directory ..."
+  std::string problem;
+  std::string repair;            ///< what --repair or --rebuild does about it
+  bool repaired = false;
+};
+struct CheckOptions {
+  bool repair = false;           ///< delete what has no owner, drop rows whose content is gone
+  bool rebuild = false;          ///< first: make a new database from layer.json files (images and containers are lost)
+};
+struct CheckReport {
+  uint64_t layers = 0, images = 0, containers = 0;
+  std::vector<CheckFinding> findings;
+};
+struct GcReport {
+  uint64_t layers = 0, stages = 0, trash = 0, uppers = 0, containers = 0;
+  uint64_t bytes = 0;
+};
+
+/// Which part of an image is mounted.
+struct MountSelection {
+  std::optional<size_t> upto;    ///< layers 1..N from the bottom
+  std::optional<size_t> only;    ///< layer N alone
+};
+
+/// Threads: safe. Every call that changes something is durable on return.
+class Store {
+ public:
+  static Result<Store> Open(StoreOptions options, std::shared_ptr<UnionBackend> backend);
+  Store(Store&&) noexcept;
+  Store& operator=(Store&&) noexcept;
+  ~Store();
+
+  LayerStore& layers();
+  UnionBackend& backend();
+
+  /// Reads, verifies, extracts and commits. On error nothing is left: no layer that was not there before, no name.
+  Result<ImportResult> Import(oci::ImageSource& source, const std::string& source_name, const ImportOptions& options);
+
+  Result<std::vector<ImageRecord>> Images();
+  /// By name ("debian" means "debian:latest"), full id, or unique id prefix with or without "sha256:".
+  /// Errors: kNotFound (with the closest name), kInvalidArgument (ambiguous prefix, lists the candidates).
+  Result<ImageRecord> FindImage(std::string_view reference);
+  Result<ImageRecord> Tag(std::string_view reference, std::string_view new_name);
+  struct RemovedImage {
+    std::vector<std::string> untagged;
+    std::optional<ImageId> deleted;  ///< set when the image itself went
+    std::vector<LayerId> layers;     ///< deleted with it
+  };
+  /// A name of several: only the name goes. The last name or an id: the image goes. kBusy when a container uses it,
+  /// unless `force` and that container is not running; running is always kBusy.
+  Result<RemovedImage> RemoveImage(std::string_view reference, bool force);
+  Result<std::vector<ImageLayer>> ImageLayers(const ImageRecord& image);
+
+  /// Mounts an image's layers read-only, or read-write on the upper `upper_name` of snapshots/.
+  Result<Mount> MountImage(const ImageRecord& image, const MountSelection& selection,
+                           const std::optional<std::string>& upper_name, const MountOptions& options);
+
+  /// Makes the record and the upper. `record.id` and `record.name` are filled in when empty (names like "calm-heron").
+  /// Errors: kExists (name taken).
+  Result<ContainerRecord> CreateContainer(ContainerRecord record);
+  Result<void> UpdateContainer(const ContainerRecord& record);
+  Result<std::vector<ContainerRecord>> Containers();
+  /// By name, id or unique id prefix.
+  Result<ContainerRecord> FindContainer(std::string_view reference);
+  /// kBusy when running.
+  Result<void> RemoveContainer(std::string_view reference);
+  /// True while its pid 1 (or, before that is known, its launcher) is alive on this boot.
+  static bool IsRunning(const ContainerRecord& container);
+
+  Result<DiskUsage> Usage();
+  Result<CheckReport> Check(const CheckOptions& options);
+  Result<GcReport> CollectGarbage(bool dry_run);
+
+ private:
+  struct State;
+  explicit Store(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+/// "debian" -> "debian:latest"; checks the grammar of OCI distribution names, hosts and ports included.
+Result<std::string> NormalizeImageName(std::string_view name);
+
+}  // namespace snap

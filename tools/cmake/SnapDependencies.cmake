@@ -1,0 +1,22 @@
+# Every library comes from the distribution; nothing is vendored or downloaded.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(OpenSSL 3.0 REQUIRED COMPONENTS Crypto)
+pkg_check_modules(LIBURING REQUIRED IMPORTED_TARGET liburing)
+pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+find_package(RocksDB REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(tomlplusplus REQUIRED)
+find_path(CLI11_INCLUDE_DIR CLI/CLI.hpp REQUIRED)
+
+# ISA-L inflates twice as fast as zlib but exists for few processors.
+pkg_check_modules(ISAL IMPORTED_TARGET libisal)
+option(SNAP_WITH_ISAL "Inflate gzip with ISA-L; zlib otherwise" ${ISAL_FOUND})
+if(SNAP_WITH_ISAL)
+  set(SNAP_INFLATE_TARGET PkgConfig::ISAL)
+else()
+  find_package(ZLIB REQUIRED)
+  set(SNAP_INFLATE_TARGET ZLIB::ZLIB)
+endif()

@@ -1,0 +1,13 @@
+# `cpack -G DEB` in the build folder makes the Debian package.
+set(CPACK_PACKAGE_NAME snap-store)
+set(CPACK_PACKAGE_CONTACT "snap maintainers <maintainers@localhost>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY ${PROJECT_DESCRIPTION})
+set(CPACK_GENERATOR DEB)
+set(CPACK_DEB_COMPONENT_INSTALL OFF)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_SECTION admin)
+# Both ship /usr/bin/snap.
+set(CPACK_DEBIAN_PACKAGE_CONFLICTS snapd)
+set(CPACK_STRIP_FILES ON)
+include(CPack)
