@@ -24,9 +24,12 @@ class IoEngine {
   virtual ~IoEngine() = default;
   virtual std::string_view name() const = 0;
 
-  /// Creates `name` in `dir` (O_EXCL: kExists when it is there). `dir` must stay open until Drain.
+  /// Creates `name` in `dir` (O_EXCL: kExists when it is there); the name exists on return. `dir` is only used during
+  /// the call. What the first file got from the kernel (owner, umask) is taken for all: the directories given to one
+  /// engine must not differ in what they hand down (set-group-id bit) and must have no default ACL.
   virtual Result<FileId> Create(FdRef dir, std::string_view name, const Attributes& attributes, uint64_t size) = 0;
-  /// The bytes may be reused when the call returns.
+  /// Ascending and inside `size` (kInvalidArgument); what is left out is a hole. The bytes may be reused when the call
+  /// returns.
   virtual Result<void> Write(FileId file, uint64_t offset, std::span<const std::byte> data) = 0;
   /// No more writes; sets size and attributes and closes, possibly later. The id is free for reuse.
   virtual Result<void> Close(FileId file) = 0;
