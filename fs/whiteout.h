@@ -20,6 +20,7 @@ namespace snap::whiteout {
 inline constexpr std::string_view kPrefix = ".wh.";
 inline constexpr std::string_view kOpaqueName = ".wh..wh..opq";
 inline constexpr const char* kOpaqueXattr = "trusted.overlay.opaque";
+inline constexpr const char* kUserOpaqueXattr = "user.overlay.opaque";
 inline constexpr std::string_view kOpaqueValue = "y";
 
 enum class Kind { kNone, kWhiteout, kOpaque, kIgnored };
