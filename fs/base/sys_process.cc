@@ -111,6 +111,12 @@ std::string KernelRelease() {
   return name.release;
 }
 
+std::string MachineName() {
+  utsname name{};
+  (void)::uname(&name);  // cannot fail with a valid buffer
+  return name.machine;
+}
+
 void FillRandom(std::span<std::byte> out) {
   while (!out.empty()) {
     const ssize_t got = ::getrandom(out.data(), out.size(), 0);

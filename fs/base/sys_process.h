@@ -45,6 +45,8 @@ SysResult<std::optional<size_t>> PollReadable(std::span<const FdRef> fds,
 SysResult<std::string> BootId();
 /// "6.18.44-..." (uname).
 std::string KernelRelease();
+/// The kernel's name of this machine's architecture, e.g. "x86_64", "aarch64", "armv7l" (uname).
+std::string MachineName();
 /// 128 random bits from the kernel as 32 hex digits: names for staging directories and ids for containers.
 std::string RandomHex128();
 void FillRandom(std::span<std::byte> out);
