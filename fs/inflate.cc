@@ -1,5 +1,6 @@
-// From the name of a compression to a source of plain bytes: detection, limits, and the decoders' input buffer.
-// Invariant: no byte beyond a limit is ever handed out; a bomb costs at most one buffer of memory and work.
+// From the name of a compression to a source of plain bytes: detection, limits, and the decoders' input
+// buffer. Invariant: no byte beyond a limit is ever handed out; a bomb costs at most one buffer of memory and
+// work.
 #include "fs/inflate.h"
 
 #include <algorithm>

@@ -33,7 +33,7 @@ std::unique_ptr<Decoder> MakeZstdDecoder(ByteSource& inner, unsigned window_log_
 /// decoder can go back that far over any refill.
 class InflateInput {
  public:
-  static constexpr size_t kHeadroom = 8;
+  static constexpr size_t kHeadroom = 32;
   static constexpr size_t kCapacity = size_t{256} << 10U;
 
   /// `inner` must outlive this.

@@ -1,6 +1,6 @@
 // The gzip file format: any number of members, each a header, a deflate stream, and a trailer that proves it.
-// Source: RFC 1952. Invariant: the end is only reported when every member's CRC-32 and length agreed and every
-// byte of the input was accounted for.
+// Source: RFC 1952. Invariant: the end is only reported when every member's CRC-32 and length agreed and
+// every byte of the input was accounted for.
 #include <array>
 #include <cstdint>
 

@@ -5,6 +5,7 @@
 #include <zstd_errors.h>
 
 #include <algorithm>
+#include <array>
 #include <new>
 
 #include "fs/base/quote.h"
@@ -15,8 +16,20 @@ namespace {
 
 constexpr uint32_t kSkippableMagic = 0x184D2A50;  // and the fifteen after it
 constexpr uint32_t kSkippableMask = 0xFFFFFFF0;
-constexpr ptrdiff_t kMagicBytes = 4;
-static_assert(kMagicBytes <= InflateInput::kHeadroom);
+constexpr size_t kMagicBytes = 4;
+constexpr size_t kMaxHeaderBytes = 18;  // magic included
+static_assert(kMaxHeaderBytes <= InflateInput::kHeadroom);
+
+/// Of a whole frame header, magic included, from its descriptor byte (RFC 8878, 3.1.1.1).
+size_t HeaderBytes(unsigned descriptor) {
+  constexpr size_t kDictionaryIdBytes[] = {0, 1, 2, 4};
+  constexpr size_t kContentSizeBytes[] = {0, 2, 4, 8};
+  const bool single_segment = (descriptor & 0x20U) != 0;
+  const unsigned content_size_flag = descriptor >> 6U;
+  return kMagicBytes + 1 + kDictionaryIdBytes[descriptor & 3U] + kContentSizeBytes[content_size_flag] +
+         (!single_segment || content_size_flag == 0 ? 1
+                                                    : 0);  // a window descriptor, or a one-byte content size
+}
 
 struct FreeContext {
   void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
@@ -33,12 +46,13 @@ class ZstdDecoder final : public Decoder {
   enum class Phase : uint8_t { kFrameStart, kFrame, kSkippable, kEnd };
 
   Result<void> StartFrame();
+  Result<void> LookAtHeader();
   Result<void> SkipSome();
   /// Some of the frame into the front of `room`, or none and the next phase.
   Result<size_t> DecodeFrame(std::span<std::byte> room);
 
-  /// Continues a little-endian number whose first byte is known. Errors: kCorrupt at the end of input.
-  Result<uint32_t> LittleEndian32(int first_byte);
+  Result<unsigned> Byte();  // errors: kCorrupt at the end of input
+  Result<uint32_t> LittleEndian32();
   Error Corrupt(std::string_view what) const {
     return MakeError(ErrorCode::kCorrupt, "inflate {}: zstd: {} at compressed byte {}", Quote(name_), what,
                      input_.consumed());
@@ -53,6 +67,8 @@ class ZstdDecoder final : public Decoder {
   bool any_frame_ = false;
   bool output_pending_ = false;  // the last step filled its room: go on before reading more
   uint32_t skippable_left_ = 0;
+  uint64_t frame_bytes_ = 0;  // output of the current frame
+  uint64_t frame_bytes_declared_ = 0;
 };
 
 ZstdDecoder::ZstdDecoder(ByteSource& inner, unsigned window_log_max, std::string name)
@@ -79,38 +95,56 @@ Error ZstdDecoder::FromLibrary(size_t code) const {
   }
 }
 
-Result<uint32_t> ZstdDecoder::LittleEndian32(int first_byte) {
-  auto value = static_cast<uint32_t>(first_byte);
-  for (unsigned shift = 8; shift < 32; shift += 8) {
-    SNAP_TRY(const int byte, input_.NextByte());
-    if (byte < 0) return Truncated();
-    value |= static_cast<uint32_t>(byte) << shift;
+Result<unsigned> ZstdDecoder::Byte() {
+  SNAP_TRY(const int byte, input_.NextByte());
+  if (byte < 0) return Truncated();
+  return static_cast<unsigned>(byte);
+}
+
+Result<uint32_t> ZstdDecoder::LittleEndian32() {
+  uint32_t value = 0;
+  for (unsigned shift = 0; shift < 32; shift += 8) {
+    SNAP_TRY(const uint32_t byte, Byte());
+    value |= byte << shift;
   }
   return value;
 }
 
 Result<void> ZstdDecoder::StartFrame() {
-  SNAP_TRY(const int first_byte, input_.NextByte());
-  if (first_byte < 0) {
+  SNAP_TRY(const bool more, input_.Refill());
+  if (!more) {
     if (!any_frame_) return Truncated();
     phase_ = Phase::kEnd;
     return {};
   }
-  SNAP_TRY(const uint32_t magic, LittleEndian32(first_byte));
+  SNAP_TRY(const uint32_t magic, LittleEndian32());
   if ((magic & kSkippableMask) == kSkippableMagic) {
-    SNAP_TRY(const int size_byte, input_.NextByte());
-    if (size_byte < 0) return Truncated();
-    SNAP_TRY(skippable_left_, LittleEndian32(size_byte));
+    SNAP_TRY(skippable_left_, LittleEndian32());
     phase_ = Phase::kSkippable;
     return {};
   }
   if (magic != ZSTD_MAGICNUMBER)
     return Corrupt(any_frame_ ? "garbage after the last frame" : "no zstd header");
-  // Back to the magic: a frame that the library sees from its first byte and has room for is decoded without
-  // a copy.
-  input_.Advance(-kMagicBytes);
-  phase_ = Phase::kFrame;
+  input_.Advance(-static_cast<ptrdiff_t>(kMagicBytes));
+  return LookAtHeader();
+}
+
+// Afterwards the input is back at the magic: a frame that the library sees from its first byte and has room
+// for is decoded without a copy.
+Result<void> ZstdDecoder::LookAtHeader() {
+  std::array<std::byte, kMaxHeaderBytes> header{};
+  size_t size = 0;
+  for (size_t wanted = kMagicBytes + 1; size < wanted; ++size) {
+    SNAP_TRY(const unsigned byte, Byte());
+    header[size] = static_cast<std::byte>(byte);
+    if (size == kMagicBytes) wanted = HeaderBytes(byte);
+  }
+  input_.Advance(-static_cast<ptrdiff_t>(size));
+  // "Unknown" and, for a header that the library will refuse in a moment, "error".
+  frame_bytes_declared_ = ZSTD_getFrameContentSize(header.data(), size);
+  frame_bytes_ = 0;
   output_pending_ = false;
+  phase_ = Phase::kFrame;
   return {};
 }
 
@@ -140,7 +174,12 @@ Result<size_t> ZstdDecoder::DecodeFrame(std::span<std::byte> room) {
   if (ZSTD_isError(left) != 0) return FromLibrary(left);
   input_.Advance(static_cast<ptrdiff_t>(in.pos));
   output_pending_ = out.pos == out.size;
+  frame_bytes_ += out.pos;
   if (left == 0) {
+    // The library does not compare them when the last block is empty.
+    if (frame_bytes_declared_ != ZSTD_CONTENTSIZE_UNKNOWN && frame_bytes_declared_ != frame_bytes_) {
+      return Corrupt("content length differs");
+    }
     any_frame_ = true;
     output_pending_ = false;
     phase_ = Phase::kFrameStart;

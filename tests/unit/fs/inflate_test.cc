@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <vector>
 
 #include "fs/byte_source.h"
@@ -254,11 +256,11 @@ TEST(Gzip, EveryCutOfASecondMemberIsCorruptExceptBeforeIt) {
 TEST(Gzip, ZeroPaddingIsAcceptedGarbageIsNot) {
   const std::string compressed = Gzip("content") + Gzip("more");
   for (const size_t zeros : {size_t{1}, size_t{512}, size_t{1'000'000}}) {
-    const std::string padding(zeros, '\0');
-    EXPECT_EQ(*Gunzip(compressed + padding), "contentmore");
-    EXPECT_EQ(*Gunzip(compressed + padding, 100), "contentmore");
-    ExpectError(Gunzip(compressed + padding + "x"), ErrorCode::kCorrupt, "garbage after padding");
-    ExpectError(Gunzip(compressed + padding + compressed), ErrorCode::kCorrupt, "member after padding");
+    const std::string padded = compressed + std::string(zeros, '\0');
+    EXPECT_EQ(*Gunzip(padded), "contentmore");
+    EXPECT_EQ(*Gunzip(padded, 100), "contentmore");
+    ExpectError(Gunzip(padded + "x"), ErrorCode::kCorrupt, "garbage after padding");
+    ExpectError(Gunzip(padded + compressed), ErrorCode::kCorrupt, "member after padding");
   }
   for (const std::string_view garbage : {"x", "\x1f", "\x1f\x8b", "\x1fx", "garbage"}) {
     ExpectError(Gunzip(compressed + std::string(garbage)), ErrorCode::kCorrupt, std::string(garbage));
@@ -412,6 +414,16 @@ TEST(Zstd, FramesOfForerunnerFormatsAreRefused) {
   }
 }
 
+TEST(Zstd, FrameWithLessContentThanItsHeaderSaysIsCorrupt) {
+  // Eight bytes announced, one empty last block, the right checksum of nothing.
+  const std::string frame("\x28\xb5\x2f\xfd\x24\x08\x01\0\0\x99\xe9\xd8\x51", 13);
+  for (const size_t piece : {size_t{1}, SIZE_MAX}) {
+    for (const size_t room : {size_t{1}, size_t{7}, size_t{8}, size_t{65536}}) {
+      ExpectError(Inflate(Compression::kZstd, frame, piece, room), ErrorCode::kCorrupt, "content size");
+    }
+  }
+}
+
 TEST(Zstd, ChecksumIsVerified) {
   std::string frame = Zstd(MixedData(1000));
   frame.back() = static_cast<char>(frame.back() + 1);
@@ -465,6 +477,27 @@ TEST(DetectingInflater, ReadErrorWhileLookingIsReturned) {
   const auto source = MakeDetectingInflater(inner, {}, "sample");
   ASSERT_FALSE(source.ok());
   EXPECT_EQ(source.error().cause(), EIO);
+}
+
+// --- the corpus of the fuzz targets ----------------------------------------------------------------------
+
+TEST(InflateCorpus, HostileSamplesFailAndTheOthersDoNot) {
+  const InflateLimits limits{.max_output = size_t{4} << 20U, .zstd_window_log_max = 23};
+  size_t named = 0;
+  for (const auto& [folder, compression] :
+       {std::pair("gzip", Compression::kGzip), std::pair("zstd", Compression::kZstd)}) {
+    for (const auto& file :
+         std::filesystem::directory_iterator(std::string(SNAP_TEST_DATA "/fuzz/corpus/") + folder)) {
+      const std::string name = file.path().filename();
+      if (name.find_first_not_of("0123456789abcdef") == std::string::npos) continue;  // found by the fuzzer
+      std::ifstream in(file.path(), std::ios::binary);
+      const std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+      const auto got = Inflate(compression, bytes, SIZE_MAX, 65536, limits);
+      EXPECT_EQ(got.ok(), !name.starts_with("should-fail-")) << file.path();
+      ++named;
+    }
+  }
+  EXPECT_GT(named, 60U);
 }
 
 }  // namespace
