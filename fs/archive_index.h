@@ -1,6 +1,6 @@
-// ArchiveIndex: where each file of an uncompressed tar archive lies, so that blobs are read in place by
-// range. Invariant: nothing outside the archive can be named: member names and link targets are resolved as
-// text inside the index, and a member that is listed lies wholly within the file.
+// ArchiveIndex: where each file of an uncompressed tar archive lies, so that blobs are read in place by range.
+// Invariant: nothing outside the archive can be named: member names and link targets are resolved as text inside
+// the index, and a member that is listed lies wholly within the file.
 #pragma once
 
 #include <cstdint>
@@ -27,9 +27,10 @@ class ArchiveIndex {
     uint64_t size = 0;
   };
 
-  /// Walks the headers of `archive` (uncompressed, `size` bytes). Cost: one read per member; data is not
-  /// read. Errors: kCorrupt (malformed or truncated, names with '..', a name used twice), kLimitExceeded,
+  /// Walks the headers of `archive` (uncompressed, `size` bytes).
+  /// Errors: kCorrupt (malformed or truncated, names with '..', a name used twice), kLimitExceeded,
   /// kUnsupported (sparse members).
+  /// Cost: one read per member; data of 64 KiB and more is not read.
   static Result<ArchiveIndex> Read(FdRef archive, uint64_t size, std::string_view archive_name,
                                    const ArchiveIndexLimits& limits = {});
 

@@ -228,6 +228,7 @@ class DirectoryTarSource final : public ByteSource {
                    "find the holes of {}", Describe(path));
       const uint64_t end = std::min(hole, entry.size);
       if (end <= *data) return Changed(path, "changed");
+      if (!extents.empty() && tar::Padding(extents.back().size) != 0) return {};
       extents.push_back({.offset = *data, .size = end - *data});
       if (extents.size() > max_extents) return {};
       offset = end;

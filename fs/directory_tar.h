@@ -1,7 +1,7 @@
 // A directory tree as a tar stream: what `tar -c` would write, but deterministic and safe to point at a tree
-// that somebody else changes. Invariant: the stream is a function of the tree: entries sorted by bytes,
-// parents first, owners as numbers. A file that changes size while it is read is an error, never a stream
-// that lies about it.
+// that somebody else changes.
+// Invariant: the stream is a function of the tree: entries sorted by bytes, parents first, owners as numbers. A
+// file that changes size while it is read is an error, never a stream that lies about it.
 #pragma once
 
 #include <memory>
@@ -25,10 +25,11 @@ struct DirectoryTarOptions {
 /// The tree below `dir` (opened for reading), its root first as "./". Symlinks are never followed; other file
 /// systems mounted in the tree are walked into, as tar does. Sockets are left out. Of names that share an
 /// inode all but the first become hard links. Of "security." xattrs only security.capability is kept: the
-/// rest is this host's policy. `name` is for errors. Holds three descriptors, whatever the depth. Nothing is
-/// read before the first Read. Errors on Read: kBusy when a file or directory changes under the reader;
-/// kInvalidArgument for names that cannot be said in a layer (".wh." in an overlay upper); kLimitExceeded for
-/// paths longer or deeper than RelPath allows; the file system's own.
+/// rest is this host's policy. `name` is for errors. Nothing is read before the first Read.
+/// Errors on Read: kBusy when a file or directory changes under the reader; kInvalidArgument for names that
+/// cannot be said in a layer (".wh." in an overlay upper); kLimitExceeded for paths longer or deeper than
+/// RelPath allows; the file system's own.
+/// Cost: three descriptors whatever the depth; memory for the names of the directories on the way.
 std::unique_ptr<ByteSource> MakeDirectoryTarSource(UniqueFd dir, std::string name,
                                                    DirectoryTarOptions options = {});
 

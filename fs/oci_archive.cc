@@ -1,6 +1,6 @@
 // oci-archive: and docker-archive: are tar archives whose members are read in place, by the index of their
-// headers. Sources: OCI image-spec, image-layout.md; Docker image spec v1.2, "Combined Image JSON +
-// Filesystem Changeset Format".
+// headers.
+// Sources: OCI image-spec, image-layout.md; Docker image spec v1.2, "Combined Image JSON + Filesystem Changeset".
 #include <algorithm>
 
 #include "fs/archive_index.h"

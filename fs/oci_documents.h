@@ -1,7 +1,7 @@
-// Manifests and indexes: the JSON documents between a reference and its blobs, as pure functions from text to
-// values. Sources: OCI image-spec 1.1 (descriptor.md, manifest.md, image-index.md); Docker "Image Manifest V
-// 2, Schema 2". Invariant: a document is either an index or a manifest, never something that two readers
-// could take for both; every digest is parsed and every count bounded before a value leaves this file.
+// Manifests and indexes: the documents between a reference and its blobs, as pure functions from text to values.
+// Sources: OCI image-spec 1.1 (descriptor.md, manifest.md, image-index.md); Docker "Image Manifest V 2, Schema 2".
+// Invariant: a document is either an index or a manifest, never something that two readers could take for both;
+// every digest is parsed and every count bounded before a value leaves this file.
 #pragma once
 
 #include <cstddef>
@@ -63,9 +63,9 @@ struct Manifest {
   std::vector<Descriptor> layers;  ///< bottom first
 };
 
-/// `media_type` is what the descriptor promised; empty when nothing did (index.json). `what` names the
-/// document. Errors: kCorrupt (malformed, contradicts itself or its descriptor), kLimitExceeded, kUnsupported
-/// (schema 1, digests other than SHA-256).
+/// `media_type` is what the descriptor promised; empty when nothing did (index.json). `what` is for errors.
+/// Errors: kCorrupt (malformed, contradicts itself or its descriptor), kLimitExceeded, kUnsupported (schema 1,
+/// digests other than SHA-256).
 Result<Index> ParseIndex(std::string_view json, std::string_view media_type, std::string_view what);
 /// The same for a manifest. kUnsupported also when it describes something else than an image (charts,
 /// signatures).
@@ -80,9 +80,8 @@ struct DockerEntry {
 /// Errors: kCorrupt, kLimitExceeded.
 Result<std::vector<DockerEntry>> ParseDockerManifest(std::string_view json, std::string_view what);
 
-/// Spells a platform one way: aliases of architectures ("x86_64", "aarch64") and the variants that mean the
-/// default
-/// ("arm64/v8" is "arm64", "arm" is "arm/v7"), as containerd does.
+/// Spells a platform one way, as containerd does: aliases of architectures ("x86_64", "aarch64") and the
+/// variants that mean the default ("arm64/v8" is "arm64", "arm" is "arm/v7").
 Platform NormalizePlatform(Platform platform);
 /// How well a machine `wanted` runs an image for `offered` (both normalised): nullopt not at all, higher is
 /// better. A variant runs on itself and on later ones: arm/v6 on arm/v7, amd64/v2 on amd64/v3.

@@ -1,6 +1,7 @@
 // oci:DIR: blobs are files named by their digest. The directory may be somebody else's, so nothing in it is
 // followed or waited for: no symlinks, and opening a fifo or device planted as a blob is refused without
-// blocking. Source: OCI image-spec, image-layout.md.
+// blocking.
+// Source: OCI image-spec, image-layout.md.
 #include <fcntl.h>
 
 #include "fs/base/quote.h"

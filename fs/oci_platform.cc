@@ -1,6 +1,6 @@
 // Platforms: which machine an image is for. Spellings differ between tools, so comparisons happen on one
-// normal form. Sources: OCI image-spec, image-index.md, "Platform Variants"; Go's GOOS and GOARCH names;
-// uname(2).
+// normal form.
+// Sources: OCI image-spec, image-index.md, "Platform Variants"; Go's GOOS and GOARCH names; uname(2).
 #include <algorithm>
 #include <array>
 #include <charconv>

@@ -18,8 +18,8 @@ namespace snap::oci {
 /// oci:DIR[:REF]. Errors: kNotFound, kUnsupported (layout version), kCorrupt.
 Result<std::unique_ptr<ImageSource>> OpenOciLayout(const SourceName& name);
 /// oci-archive:FILE[:REF] and docker-archive:FILE[:REF]. A compressed archive, a pipe or '-' is first spooled
-/// to an unnamed file in $TMPDIR or /var/tmp; other archives are read where they are. Cost: one read per
-/// member header.
+/// to an unnamed file in $TMPDIR or /var/tmp; other archives are read where they are.
+/// Cost: one read per member header.
 Result<std::unique_ptr<ImageSource>> OpenOciArchive(const SourceName& name);
 Result<std::unique_ptr<ImageSource>> OpenDockerArchive(const SourceName& name);
 /// tar:FILE: one layer without a config. Standard input and pipes are streamed: their layer opens once.
@@ -43,7 +43,8 @@ class BlobProvider {
 Result<void> CheckLayoutVersion(std::string_view json, std::string_view what);
 
 /// From index.json through nested indexes to one image. `where` names the source in errors
-/// ("oci:/srv/images"). An empty `ref` means the only image there is. Errors: as ImageSource::Resolve.
+/// ("oci:/srv/images"). An empty `ref` means the only image there is.
+/// Errors: as ImageSource::Resolve.
 Result<Image> ResolveImage(const BlobProvider& blobs, std::string_view index_json, std::string_view ref,
                            const Platform& platform, std::string_view where);
 

@@ -154,6 +154,7 @@ Result<void> CheckWritable(const TarEntry& entry) {
       return refuse("extents out of order");
     }
     end = extent.offset + extent.size;
+    if (extent.size % kBlock != 0 && &extent != &entry.extents.back()) return refuse("extents not in whole blocks");
   }
   return {};
 }

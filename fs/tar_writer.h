@@ -1,7 +1,7 @@
-// TarWriter: members as ustar headers with PAX records where ustar cannot say it; what TarReader reads back
-// unchanged. Formats: POSIX.1-2017 pax; SCHILY.xattr.* for extended attributes (star, GNU tar, Docker); GNU
-// sparse 1.0 for files with holes ("Sparse Formats", GNU tar manual). Owners are numbers only. Invariant: the
-// bytes are a function of the entries: equal entries give an equal archive, on every machine.
+// TarWriter: members as ustar headers, with PAX records where ustar cannot say it; TarReader is its inverse.
+// Formats: POSIX.1-2017 pax; SCHILY.xattr.* for extended attributes (star, GNU tar, Docker); GNU sparse 1.0 for
+// files with holes ("Sparse Formats", GNU tar manual). Owners are numbers only.
+// Invariant: the bytes are a function of the entries: equal entries give an equal archive, on every machine.
 #pragma once
 
 #include <cstddef>
@@ -27,10 +27,11 @@ inline constexpr size_t kTrailerBytes = 1024;  ///< two zero blocks end an archi
 
 /// Appends to `out` everything that comes before a member's data: extended header, header, and the map of a
 /// sparse file. The data follows (StoredBytes of it), then Padding zeros. Directories get a trailing '/'; the
-/// path is written as it is otherwise. Only a regular file has size and extents; the extents of a sparse file
-/// ascend, do not touch or overlap, and lie within its size. Errors: kInvalidArgument for what a tar cannot
-/// hold (a NUL in a name, '=' in the name of an xattr, device numbers above 2097151, extents out of order);
-/// `out` is unchanged then.
+/// path is written as it is otherwise. Only a regular file has size and extents. The extents of a sparse file
+/// ascend and lie within its size; all but the last are whole blocks of 512 bytes, since readers differ about
+/// where the next one starts if not.
+/// Errors: kInvalidArgument for what a tar cannot hold (a NUL in a name, '=' in the name of an xattr, device
+/// numbers above 2097151, such extents); `out` is unchanged then.
 Result<void> AppendHeader(const TarEntry& entry, std::string& out);
 /// Bytes of data that follow the header: the size, or the sum of the extents.
 uint64_t StoredBytes(const TarEntry& entry);
@@ -39,15 +40,14 @@ size_t Padding(uint64_t stored_bytes);
 
 }  // namespace tar
 
-/// Writes an archive member by member: Begin, Data until StoredBytes are written, ..., Finish. Threads: one
-/// at a time.
+/// Writes an archive member by member: Begin, Data until StoredBytes are written, ..., Finish.
+/// Threads: one at a time.
 class TarWriter {
  public:
   /// `sink` must outlive the writer.
   explicit TarWriter(ByteSink& sink) : sink_(sink) {}
 
-  /// Errors: as tar::AppendHeader; kInvalidArgument when the member before has not got all of its data; the
-  /// sink's.
+  /// Errors: as tar::AppendHeader; kInvalidArgument when the member before has not got all its data; the sink's.
   Result<void> Begin(const TarEntry& entry);
   /// The next bytes of the current member's data, extent after extent. kInvalidArgument beyond StoredBytes.
   Result<void> Data(std::span<const std::byte> bytes);
