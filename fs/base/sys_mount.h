@@ -40,6 +40,9 @@ SysResult<void> MountSetIdmap(FdRef mount, FdRef user_namespace);
 /// mount(2). `data` at most one page.
 SysResult<void> Mount(const char* source, const char* target, const char* fs_type, unsigned long flags,
                       const char* data);
+/// MNT_DETACH and UMOUNT_NOFOLLOW; <sys/mount.h>, which has them, cannot be included beside <linux/mount.h>.
+inline constexpr int kUnmountDetach = 2;
+inline constexpr int kUnmountNoFollow = 8;
 SysResult<void> Unmount(const char* path, int flags);
 /// pivot_root(2).
 SysResult<void> PivotRoot(const char* new_root, const char* put_old);
