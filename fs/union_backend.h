@@ -40,13 +40,15 @@ class Mount {
   explicit Mount(UniqueFd fd) : fd_(std::move(fd)) {}
   /// O_PATH descriptor of the tree's root: openat below it works before and after Attach.
   FdRef root() const { return fd_; }
-  /// Shows the tree at a directory. Errors: kNotFound, kPermission, kInvalidArgument (not a directory).
+  /// Shows the tree at a directory, from then on until somebody unmounts it there. At most once.
+  /// Errors: kNotFound, kPermission, kInvalidArgument (not a directory; attached already).
   Result<void> AttachTo(FdRef directory);
   /// Gives the descriptor to somebody who attaches it later (the launcher).
   UniqueFd Release() && { return std::move(fd_); }
 
  private:
   UniqueFd fd_;
+  bool attached_ = false;
 };
 
 /// Threads: safe.
@@ -54,6 +56,7 @@ class UnionBackend {
  public:
   virtual ~UnionBackend() = default;
   virtual std::string_view name() const = 0;
+  /// With read_only an upper is only read: it may be in use by another mount, and `work` is not touched.
   /// Errors: kInvalidArgument (no lower, too many lowers, work not on upper's file system), kUnsupported (says which
   /// feature is missing), kIo with the kernel's own message.
   virtual Result<Mount> MountStacked(const MountStack& stack, const MountOptions& options) = 0;
