@@ -1,0 +1,85 @@
+// What the contract tests of UnionBackend share: layers on disk, and a mount namespace of their own.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fs/base/unique_fd.h"
+#include "fs/union_backend.h"
+
+namespace snap {
+
+/// Bytes of a text for the xattr calls.
+inline std::span<const std::byte> AsBytes(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+/// Makes and reads trees on disk. Every failure is a failed expectation naming the path.
+namespace tree {
+void MakeDir(FdRef dir, const std::string& path, mode_t mode = 0755);
+/// Creates or replaces the content of a file.
+void Write(FdRef dir, const std::string& path, std::string_view text, mode_t mode = 0644);
+/// The content; "<errno text>" when it cannot be read.
+std::string Read(FdRef dir, const std::string& path);
+void MakeWhiteout(FdRef dir, const std::string& path);
+void MakeOpaque(FdRef dir, const std::string& path, const char* xattr = "trusted.overlay.opaque");
+/// Names in a directory.
+std::set<std::string> Names(FdRef dir, const std::string& path = ".");
+/// True when nothing is found under the name, by listing and by lookup.
+bool IsGone(FdRef dir, const std::string& parent, const std::string& name);
+UniqueFd Open(FdRef dir, const std::string& path);
+/// One line for every entry below `dir`, sorted: path, type, mode, owner, size, nlink, mtime, target, xattrs, content.
+std::vector<std::string> Describe(FdRef dir);
+}  // namespace tree
+
+/// Lines of /proc/self/mountinfo.
+std::vector<std::string> MountLines();
+size_t OpenDescriptors();
+
+struct BackendCase {
+  std::string name;
+  std::function<std::shared_ptr<UnionBackend>()> make;
+};
+void PrintTo(const BackendCase& backend, std::ostream* out);
+
+/// A scratch directory in /tmp with layers, upper and work. The process has its own mount namespace (an environment in
+/// the .cc sees to it), so nothing that a test mounts is ever seen on the machine.
+class UnionBackendTest : public testing::TestWithParam<BackendCase> {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+
+  /// A new empty layer directory.
+  FdRef AddLayer() { return AddLayerNamed("layer" + std::to_string(layers_.size())); }
+  FdRef AddLayerNamed(const std::string& name);
+  /// A stack of all layers, the newest on top.
+  MountStack ReadOnlyStack() const;
+  /// The same with `upper` and `work` in the scratch directory, made at the first call.
+  MountStack WritableStack();
+  /// A mount that must succeed.
+  Mount MountOf(const MountStack& stack, const MountOptions& options = {});
+  /// Mounts, expects failure, and gives the error.
+  Error FailureOf(const MountStack& stack, const MountOptions& options = {});
+
+  UnionBackend& backend() { return *backend_; }
+  FdRef scratch() const { return scratch_; }
+  const std::string& scratch_path() const { return scratch_path_; }
+  FdRef upper() const { return upper_; }
+  FdRef work() const { return work_; }
+  void CloseLayers();
+
+ private:
+  std::shared_ptr<UnionBackend> backend_;
+  std::string scratch_path_;
+  UniqueFd scratch_;
+  std::vector<UniqueFd> layers_;
+  UniqueFd upper_, work_;
+};
+
+}  // namespace snap
