@@ -1,0 +1,27 @@
+// How records are written into the database. docs/metadata-schema.md specifies every byte.
+// Invariant: decoding reads exactly what encoding wrote, or fails with kCorrupt; it never reads past the
+// value.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "snapshotter/metadata.h"
+
+namespace snap::codec {
+
+/// Names are not part of the value: they are keys of their own.
+std::string EncodeImage(const ImageRecord& image);
+Result<ImageRecord> DecodeImage(const ImageId& id, std::string_view value);
+
+std::string EncodeContainer(const ContainerRecord& container);
+Result<ContainerRecord> DecodeContainer(std::string_view id, std::string_view value);
+
+std::string EncodeLayer(const LayerManifest& manifest);
+Result<LayerManifest> DecodeLayer(const LayerId& id, std::string_view value);
+
+/// 32 raw bytes, as they stand in keys.
+std::string_view AsKey(const Digest& digest);
+Result<Digest> DigestFromKey(std::string_view bytes, std::string_view what);
+
+}  // namespace snap::codec
