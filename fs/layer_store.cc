@@ -295,6 +295,13 @@ Result<LayerPin> LayerStore::Pin(const LayerId& id) const {
   }
 }
 
+Result<bool> LayerStore::IsPinned(const LayerId& id) const {
+  const SysResult<UniqueFd> directory = OpenDir(state_->directories->layers, id.Hex().c_str());
+  if (!directory.ok()) return Error(directory.error(), "look at layer " + id.ToString());
+  SNAP_TRY_SYS(const bool locked, TryLockExclusive(*directory), "lock layer {}", id.ToString());
+  return !locked;
+}
+
 Result<UniqueFd> LayerStore::OpenTree(const LayerId& id) const {
   const std::string path = id.Hex() + "/" + kTreeName;
   SysResult<UniqueFd> tree =

@@ -125,6 +125,8 @@ class LayerStore {
   Result<LayerManifest> Find(const LayerId& id) const;
   /// Find, and keeps it from being discarded. Waits while somebody is discarding it (a rename).
   Result<LayerPin> Pin(const LayerId& id) const;
+  /// Whether somebody has it pinned at this moment. kNotFound.
+  Result<bool> IsPinned(const LayerId& id) const;
   /// O_PATH descriptor of layers/<id>/tree. Errors: kNotFound. Does not judge layer.json: that is Find's.
   Result<UniqueFd> OpenTree(const LayerId& id) const;
   /// Ids of all committed layers. Cost O(layers).

@@ -1,0 +1,99 @@
+// Opening a store, and what it takes. The other parts: store_import, store_images, store_containers,
+// store_check, store_gc.
+#include "snapshotter/store.h"
+
+#include <fcntl.h>
+
+#include <vector>
+
+#include "fs/base/quote.h"
+#include "fs/base/sys_file.h"
+#include "snapshotter/store_state.h"
+
+namespace snap {
+
+Store::Store(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Store::Store(Store&&) noexcept = default;
+Store& Store::operator=(Store&&) noexcept = default;
+Store::~Store() = default;
+
+LayerStore& Store::layers() { return state_->layers; }
+UnionBackend& Store::backend() { return *state_->backend; }
+
+Result<Store> Store::Open(StoreOptions options, std::shared_ptr<UnionBackend> backend) {
+  SNAP_TRY(LayerStore layers, LayerStore::Open(options.root, options.create));
+  SNAP_TRY(const LayerStore::Garbage garbage, layers.CollectGarbage(true));
+  Store store(std::make_unique<State>(State{std::move(options), std::move(layers), std::move(backend)}));
+  if (garbage.stages != 0) {
+    // Somebody was killed: there may be directories without rows too. What cannot be cleaned now (a full
+    // disk, a damaged database) must not keep anybody from looking at the store, so failure waits for `check`
+    // and `gc`.
+    (void)store.CollectGarbage(false);
+  }
+  return store;
+}
+
+Result<uint64_t> TreeBytes(FdRef parent, const std::string& name) {
+  const SysResult<struct stat> top = sys::StatAt(parent, name.c_str());
+  if (!top.ok()) {
+    if (top.error() == ENOENT) return uint64_t{0};
+    return Error(top.error(), "look at " + Quote(name));
+  }
+  constexpr uint64_t kBlock = 512;  // the unit of st_blocks
+  uint64_t bytes = static_cast<uint64_t>(top->st_blocks) * kBlock;
+  std::vector<std::string> directories;
+  if (S_ISDIR(top->st_mode)) directories.push_back(name);
+  while (!directories.empty()) {
+    const std::string path = std::move(directories.back());
+    directories.pop_back();
+    const SysResult<UniqueFd> directory = sys::OpenBeneath(parent, path.c_str(), O_RDONLY | O_DIRECTORY);
+    if (!directory.ok()) continue;  // gone meanwhile, or too deep to name: an estimate may miss it
+    SNAP_TRY_SYS(const std::vector<sys::DirEntry> entries, sys::ListDir(*directory), "list {}", Quote(path));
+    for (const sys::DirEntry& entry : entries) {
+      const SysResult<struct stat> stat = sys::StatAt(*directory, entry.name.c_str());
+      if (!stat.ok() || stat->st_dev != top->st_dev) continue;
+      // A file with several names is counted in parts, so that the sum is right when all names are here.
+      const uint64_t names = S_ISDIR(stat->st_mode) ? 1 : std::max<uint64_t>(1, stat->st_nlink);
+      bytes += static_cast<uint64_t>(stat->st_blocks) * kBlock / names;
+      if (S_ISDIR(stat->st_mode)) directories.push_back(path + "/" + entry.name);
+    }
+  }
+  return bytes;
+}
+
+Result<DiskUsage> Store::Usage() {
+  const FdRef root = state_->layers.root();
+  DiskUsage usage;
+  {
+    SNAP_TRY(Metadata metadata, state_->Read());
+    SNAP_TRY(const std::vector<LayerRecord> layers, metadata.Layers());
+    DiskUsage::Row row{.kind = "layers"};
+    for (const LayerRecord& layer : layers) {
+      ++row.count;
+      row.bytes += layer.manifest.usage.disk_bytes;
+      if (layer.references == 0) row.reclaimable_bytes += layer.manifest.usage.disk_bytes;
+    }
+    usage.rows.push_back(std::move(row));
+    SNAP_TRY(const std::vector<ContainerRecord> containers, metadata.Containers());
+    row = {.kind = "containers"};
+    for (const ContainerRecord& container : containers) {
+      SNAP_TRY(const uint64_t bytes, TreeBytes(root, "snapshots/" + container.id));
+      ++row.count;
+      row.bytes += bytes;
+      if (!IsRunning(container)) row.reclaimable_bytes += bytes;
+    }
+    usage.rows.push_back(std::move(row));
+  }
+  SNAP_TRY(const LayerStore::Garbage garbage, state_->layers.CollectGarbage(true));
+  for (const auto& [name, count] :
+       {std::pair("staging", garbage.stages), std::pair("trash", garbage.trash)}) {
+    SNAP_TRY(const uint64_t bytes, TreeBytes(root, name));
+    usage.rows.push_back(
+        {.kind = name, .count = count, .bytes = bytes, .reclaimable_bytes = count == 0 ? 0 : bytes});
+  }
+  SNAP_TRY(const uint64_t bytes, TreeBytes(root, "db"));
+  usage.rows.push_back({.kind = "database", .count = 1, .bytes = bytes});
+  return usage;
+}
+
+}  // namespace snap

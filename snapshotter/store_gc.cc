@@ -1,0 +1,69 @@
+// Garbage: directories without rows, rows that nothing references, containers whose launcher was killed.
+// Decided and renamed under the database's lock; deleted after it.
+#include <set>
+
+#include "fs/base/quote.h"
+#include "snapshotter/store_state.h"
+
+namespace snap {
+
+Result<GcReport> Store::CollectGarbage(bool dry_run) {
+  LayerStore& layers = state_->layers;
+  GcReport report;
+  {
+    SNAP_TRY(Metadata metadata, dry_run ? state_->Read() : state_->Write());
+    SNAP_TRY(const std::vector<LayerRecord> records, metadata.Layers());
+    std::set<LayerId> known;
+    for (const LayerRecord& record : records) {
+      const LayerId& id = record.manifest.id;
+      known.insert(id);
+      if (record.references != 0) continue;
+      const Result<bool> pinned = layers.IsPinned(id);
+      if (pinned.ok() && *pinned) continue;  // an import is about to reference it
+      ++report.layers;
+      report.bytes += record.manifest.usage.disk_bytes;
+      if (dry_run) continue;
+      SNAP_TRY_VOID(metadata.RemoveLayer(id));
+      const Result<void> discarded = layers.Discard(id);
+      if (!discarded.ok() && discarded.error().code() != ErrorCode::kNotFound) return discarded.error();
+    }
+    SNAP_TRY(const std::vector<LayerId> present, layers.List());
+    for (const LayerId& id : present) {
+      if (known.contains(id)) continue;
+      SNAP_TRY(const bool pinned, layers.IsPinned(id));
+      if (pinned) continue;
+      ++report.layers;
+      if (const Result<LayerManifest> manifest = layers.Find(id); manifest.ok()) {
+        report.bytes += manifest->usage.disk_bytes;
+      }
+      if (!dry_run) SNAP_TRY_VOID(layers.Discard(id));
+    }
+
+    SNAP_TRY(const std::vector<ContainerRecord> containers, metadata.Containers());
+    std::set<std::string> owned;
+    for (const ContainerRecord& container : containers) {
+      if (!container.remove_at_exit || IsRunning(container)) {
+        owned.insert(container.id);
+        continue;
+      }
+      ++report.containers;
+      if (!dry_run) SNAP_TRY_VOID(metadata.RemoveContainer(container.id));  // its upper has no owner now
+    }
+    SNAP_TRY(const std::vector<std::string> uppers, layers.ListUppers());
+    for (const std::string& upper : uppers) {
+      if (owned.contains(upper)) continue;
+      ++report.uppers;
+      SNAP_TRY(const uint64_t bytes, TreeBytes(layers.root(), "snapshots/" + upper));
+      report.bytes += bytes;
+      if (!dry_run) SNAP_TRY_VOID(layers.DiscardUpper(upper));
+    }
+  }
+  SNAP_TRY(const LayerStore::Garbage garbage, layers.CollectGarbage(dry_run));
+  report.stages = garbage.stages;
+  // What was moved to the trash above is counted where it came from.
+  const uint64_t moved = dry_run ? 0 : report.layers + report.uppers;
+  report.trash = garbage.trash > moved ? garbage.trash - moved : 0;
+  return report;
+}
+
+}  // namespace snap

@@ -1,0 +1,33 @@
+// What the parts of Store share. Included by store*.cc only.
+#pragma once
+
+#include <memory>
+
+#include "snapshotter/store.h"
+
+namespace snap {
+
+struct Store::State {
+  StoreOptions options;                   // constant
+  LayerStore layers;                      // own synchronisation
+  std::shared_ptr<UnionBackend> backend;  // own synchronisation
+
+  Result<Metadata> OpenMetadata(Metadata::Access access) const {
+    return Metadata::Open(layers.root(), layers.root_path(), options.on_wait, access);
+  }
+  Result<Metadata> Read() const { return OpenMetadata(Metadata::Access::kRead); }
+  Result<Metadata> Write() const { return OpenMetadata(Metadata::Access::kWrite); }
+
+  /// An empty stage that is held while directories and database rows may disagree. When its holder is killed,
+  /// the next Open finds it without a holder and collects garbage.
+  Result<LayerStage> MarkBusy() { return layers.Stage(); }
+
+  /// Deletes what calls have moved to the trash. Not being able to is no failure of the call: it is collected
+  /// later.
+  void EmptyTrash() { (void)layers.EmptyTrash(); }
+};
+
+/// Allocated bytes of everything below a directory that is on its file system. Cost O(files).
+Result<uint64_t> TreeBytes(FdRef parent, const std::string& name);
+
+}  // namespace snap
