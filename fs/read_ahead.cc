@@ -74,9 +74,9 @@ void ReadAhead::State::Produce() {
     std::optional<Error> failure;
     const std::span<std::byte> room(filled.buffer.get(), pool.buffer_bytes());
     while (filled.size < room.size()) {
-      auto got = inner.Read(room.subspan(filled.size));
-      if (!got.ok()) failure = std::move(got).error();
-      at_end = failure.has_value() || *got == 0;
+      const auto got = inner.Read(room.subspan(filled.size));
+      if (!got.ok()) failure = got.error();
+      at_end = !got.ok() || *got == 0;
       if (at_end) break;
       filled.size += *got;
       if (stop.load(std::memory_order_relaxed) || consumer_waits.load(std::memory_order_relaxed)) break;
