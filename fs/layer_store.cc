@@ -27,6 +27,7 @@ constexpr const char* kManifestName = "layer.json";
 constexpr const char* kTreeName = "tree";
 constexpr size_t kMaxManifestBytes = size_t{64} << 10U;
 constexpr mode_t kPrivate = 0700;
+constexpr mode_t kManifestMode = 0600;
 
 SysResult<UniqueFd> OpenDir(FdRef dir, const char* name) {
   return sys::OpenAt(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
@@ -349,19 +350,18 @@ Result<void> LayerStore::DiscardForeign(Place place, const std::string& entry) {
 // --- commit
 // ------------------------------------------------------------------------------------------------------
 
-namespace {
-
-/// Marks a layer of this boot that nobody flushed as flushed, after flushing it.
-Result<void> MakeDurable(const Directories& store, LayerManifest& manifest) {
-  SNAP_TRY_SYS(const UniqueFd directory, OpenDir(store.layers, manifest.id.Hex().c_str()), "open layer");
+Result<void> LayerStore::MakeDurable(LayerPin& pin) const {
+  if (pin.manifest.durable) return {};
   // An error that nobody has been told yet is reported to new descriptors too, so nothing gets lost here.
-  SNAP_TRY_SYS_VOID(sys::SyncFs(directory), "flush layer {}", manifest.id.ToString());
+  SNAP_TRY_SYS_VOID(sys::SyncFs(pin.directory), "flush layer {}", pin.manifest.id.ToString());
+  LayerManifest manifest = pin.manifest;
   manifest.durable = true;
   const std::string temporary = ".layer.json." + sys::RandomHex128();
-  return ReplaceFile(directory, temporary.c_str(), kManifestName, LayerManifestJson(manifest), 0600);
+  SNAP_TRY_VOID(
+      ReplaceFile(pin.directory, temporary.c_str(), kManifestName, LayerManifestJson(manifest), kManifestMode));
+  pin.manifest = std::move(manifest);
+  return {};
 }
-
-}  // namespace
 
 Result<LayerManifest> LayerStore::Commit(LayerStage stage, LayerManifest manifest, Durability durability) {
   std::vector<StagedLayer> layers;
@@ -380,7 +380,7 @@ Result<std::vector<LayerPin>> LayerStore::CommitAll(std::vector<StagedLayer> lay
     layer.manifest.durable = durability == Durability::kFull;
     if (layer.manifest.created.empty()) layer.manifest.created = NowRfc3339();
     SNAP_TRY_VOID(
-        WriteNewFile(layer.stage.directory(), kManifestName, LayerManifestJson(layer.manifest), 0600));
+        WriteNewFile(layer.stage.directory(), kManifestName, LayerManifestJson(layer.manifest), kManifestMode));
   }
   SNAP_FAULT_POINT("layer.commit.before_flush");
   if (durability == Durability::kFull) {
@@ -413,9 +413,7 @@ Result<std::vector<LayerPin>> LayerStore::CommitAll(std::vector<StagedLayer> lay
       }
       Result<LayerPin> existing = Pin(id);
       if (existing.ok()) {
-        if (durability == Durability::kFull && !existing->manifest.durable) {
-          SNAP_TRY_VOID(MakeDurable(store, existing->manifest));
-        }
+        if (durability == Durability::kFull) SNAP_TRY_VOID(MakeDurable(*existing));
         return existing;  // the stage dies with `layers`
       }
       if (existing.error().code() == ErrorCode::kNotFound) continue;

@@ -125,6 +125,9 @@ class LayerStore {
   Result<LayerManifest> Find(const LayerId& id) const;
   /// Find, and keeps it from being discarded. Waits while somebody is discarding it (a rename).
   Result<LayerPin> Pin(const LayerId& id) const;
+  /// Flushes a pinned layer that was committed with Durability::kNone, and says so in layer.json; nothing to do
+  /// otherwise.
+  Result<void> MakeDurable(LayerPin& pin) const;
   /// Whether somebody has it pinned at this moment. kNotFound.
   Result<bool> IsPinned(const LayerId& id) const;
   /// O_PATH descriptor of layers/<id>/tree. Errors: kNotFound. Does not judge layer.json: that is Find's.

@@ -34,6 +34,7 @@ struct LayerSummary {
   /// attributes are those of the same directory in the layers below.
   std::vector<RelPath> implied_directories;
   std::vector<LowerLink> lower_links;
+  bool root_named = false;  ///< the stream gave the root's attributes; otherwise they are 0755 root, mtime 0
 };
 
 /// Later entries replace earlier ones of the same name ("last wins", as tar extracts); a directory over a directory

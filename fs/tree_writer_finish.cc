@@ -50,6 +50,7 @@ Result<LayerSummary> TreeWriter::FinishTree() {
   SNAP_TRY_VOID(engine_->Drain());
   TreeDirectory& root = directories_.root();
   LayerSummary summary;
+  summary.root_named = root.named;
   if (recount_) {
     std::unordered_set<uint64_t> linked;
     SNAP_TRY_VOID(Recount(directories_, root, linked, summary.usage));

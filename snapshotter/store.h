@@ -86,7 +86,7 @@ struct GcReport {
   uint64_t bytes = 0;
 };
 
-/// Which part of an image is mounted.
+/// Which part of an image is mounted; at most one of the two.
 struct MountSelection {
   std::optional<size_t> upto;    ///< layers 1..N from the bottom
   std::optional<size_t> only;    ///< layer N alone
@@ -125,8 +125,10 @@ class Store {
   Result<Mount> MountImage(const ImageRecord& image, const MountSelection& selection,
                            const std::optional<std::string>& upper_name, const MountOptions& options);
 
-  /// Makes the record and the upper. `record.id` and `record.name` are filled in when empty (names like "calm-heron").
-  /// Errors: kExists (name taken).
+  /// Makes the record and the upper, whose root gets the attributes of the image's. `record.id` and `record.name` are
+  /// filled in when empty (names like "calm-heron"), and without a launcher this process is entered as it: a container
+  /// with `remove_at_exit` is garbage as soon as its launcher is dead.
+  /// Errors: kExists (name taken), kNotFound (image gone), kInvalidArgument (name).
   Result<ContainerRecord> CreateContainer(ContainerRecord record);
   Result<void> UpdateContainer(const ContainerRecord& record);
   Result<std::vector<ContainerRecord>> Containers();
@@ -137,12 +139,17 @@ class Store {
   /// True while its pid 1 (or, before that is known, its launcher) is alive on this boot.
   static bool IsRunning(const ContainerRecord& container);
 
+  /// Layers from their rows; uppers, staging, trash and the database by walking them. Cost O(layers + files in uppers).
   Result<DiskUsage> Usage();
+  /// Compares the database and the directories both ways. Cost O(layers + images + containers), not O(files).
+  /// A database that cannot be opened is a finding, not an error.
   Result<CheckReport> Check(const CheckOptions& options);
+  /// Also runs by itself: when Open finds that somebody was killed, and when CreateContainer finds a dead launcher.
   Result<GcReport> CollectGarbage(bool dry_run);
 
+  struct State;  ///< internal: snapshotter/store_state.h
+
  private:
-  struct State;
   explicit Store(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

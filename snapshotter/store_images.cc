@@ -166,12 +166,23 @@ Result<std::vector<ImageLayer>> Store::ImageLayers(const ImageRecord& image) {
                        "list layers of image {}: layer {} is gone; run `snap system check`",
                        image.id.ToString(), image.layers[i].ToString());
     }
-    ImageLayer layer{.manifest = std::move(record->manifest), .references = record->references};
+    ImageLayer layer;
+    layer.manifest = std::move(record->manifest);
+    layer.references = record->references;
     if (i < chain.size()) layer.chain_id = chain[i];
     if (i < history.size()) layer.history = std::move(history[i]);
     layers.push_back(std::move(layer));
   }
   return layers;
+}
+
+std::vector<FdRef> LowersTopFirst(const std::vector<StackedTree>& trees_top_first) {
+  std::vector<FdRef> lowers;
+  std::set<LayerId> seen;
+  for (const StackedTree& tree : trees_top_first) {
+    if (seen.insert(tree.id).second) lowers.push_back(tree.tree);
+  }
+  return lowers;
 }
 
 Result<Mount> Store::MountImage(const ImageRecord& image, const MountSelection& selection,
@@ -186,15 +197,17 @@ Result<Mount> Store::MountImage(const ImageRecord& image, const MountSelection& 
   }
   const size_t first = selection.only ? *selection.only - 1 : 0;
   const size_t last = selection.only ? *selection.only : selection.upto.value_or(count);
-  std::vector<UniqueFd> trees;  // top first
+  std::vector<UniqueFd> trees;
+  std::vector<StackedTree> stacked;
   for (size_t i = last; i > first; --i) {
     const LayerId& id = image.layers[i - 1];
-    SNAP_TRY(const LayerManifest manifest, state_->layers.Find(id));
+    SNAP_TRY(const LayerManifest manifest, state_->layers.Find(id));  // refuses what must not be served
     SNAP_TRY(UniqueFd tree, state_->layers.OpenTree(manifest.id));
+    stacked.push_back({id, tree});
     trees.push_back(std::move(tree));
   }
   MountStack stack;
-  for (const UniqueFd& tree : trees) stack.lowers_top_first.push_back(tree);
+  stack.lowers_top_first = LowersTopFirst(stacked);
   LayerStore::Upper upper;
   if (upper_name) {
     SNAP_TRY(upper, state_->layers.OpenUpper(*upper_name));

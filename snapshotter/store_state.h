@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "snapshotter/store.h"
 
@@ -26,6 +28,14 @@ struct Store::State {
   /// later.
   void EmptyTrash() { (void)layers.EmptyTrash(); }
 };
+
+/// Lowers for a mount of trees given top first. The kernel refuses one directory twice; a lower occurrence of a layer
+/// shows nothing that its topmost one does not show or hide itself, so only that one is kept.
+struct StackedTree {
+  LayerId id;
+  FdRef tree;
+};
+std::vector<FdRef> LowersTopFirst(const std::vector<StackedTree>& trees_top_first);
 
 /// Allocated bytes of everything below a directory that is on its file system. Cost O(files).
 Result<uint64_t> TreeBytes(FdRef parent, const std::string& name);

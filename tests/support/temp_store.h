@@ -1,4 +1,4 @@
-// What tests of the store share: a directory that goes away, listings to compare, and children that may die.
+// What tests of the store share: listings to compare, and children that may die.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -13,24 +13,9 @@
 #include <string>
 
 #include "fs/base/sys_file.h"
+#include "tests/support/temp_dir.h"
 
 namespace snap::test {
-
-class TempDir {
- public:
-  TempDir() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "snap-store-test-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
-    path_ = pattern;
-  }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  ~TempDir() { (void)sys::RemoveTree(FdRef::Cwd(), path_.c_str()); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 /// Relative path -> type, mode, size; without the database, whose files are RocksDB's business.
 inline std::map<std::string, std::string> Listing(const std::string& root) {

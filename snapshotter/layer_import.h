@@ -1,0 +1,44 @@
+// One layer from its blob to a stage: read, hash, inflate, hash, parse and write, on two threads.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "fs/io_engine.h"
+#include "fs/layer_store.h"
+#include "fs/layer_writer.h"
+#include "fs/oci_image.h"
+#include "fs/tar_reader.h"
+
+namespace snap {
+
+struct LayerImportOptions {
+  IoEngineKind engine = IoEngineKind::kAuto;
+  TarLimits tar_limits;
+  InflateLimits inflate_limits;
+  /// Compressed bytes read so far; called on the reading thread, often.
+  std::function<void(uint64_t bytes)> on_bytes;
+};
+
+/// A layer that is extracted and verified but not committed.
+struct ExtractedLayer {
+  LayerStage stage;
+  LayerSummary summary;
+  DiffId diff_id;
+  std::optional<BlobId> blob_id;
+  uint64_t blob_bytes = 0;
+  uint64_t tar_bytes = 0;
+  uint64_t entries = 0;  ///< names in the archive
+};
+
+/// Extracts `layer` into a new stage. Both digests cover every byte there is: the BlobId all stored bytes,
+/// trailing ones too, the DiffId all that they inflate to, whatever follows the archive's end included.
+/// Errors: kCorrupt (digest, size, format), kLimitExceeded, kCancelled soon after `cancelled` is set, ...
+/// Nothing is left on error. Threads: one more inside; calls are independent of each other.
+Result<ExtractedLayer> ExtractLayer(oci::ImageSource& source, const oci::LayerBlob& layer, LayerStore& store,
+                                    const LayerImportOptions& options, const std::atomic<bool>& cancelled);
+
+}  // namespace snap

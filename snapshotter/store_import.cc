@@ -1,0 +1,428 @@
+// Import: layers that are there are pinned, the others extracted side by side; then everything that depends
+// on order (settling, committing, the database) happens bottom first, on one thread. Invariant: until the one
+// database batch at the end nothing refers to what was made; every way out before it discards.
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "fs/base/fault.h"
+#include "fs/base/quote.h"
+#include "fs/base/sys_process.h"
+#include "fs/base/time.h"
+#include "snapshotter/layer_import.h"
+#include "snapshotter/layer_settle.h"
+#include "snapshotter/store_state.h"
+
+namespace snap {
+namespace {
+
+constexpr size_t kMaxLayers = 500;  // what a mount can stack
+
+using Progress = ImportOptions::Progress;
+using Clock = std::chrono::steady_clock;
+
+/// Calls the user's function for one layer at a time and not too often.
+class Reporter {
+ public:
+  Reporter(const ImportOptions& options, const oci::Image& image) : callback_(options.on_progress) {
+    for (const oci::LayerBlob& layer : image.layers) {
+      Progress progress;
+      progress.layer = layer.index;
+      progress.layer_count = image.layers.size();
+      progress.total_bytes = layer.size_bytes;
+      if (layer.blob_id) {
+        progress.label = layer.blob_id->digest.Short();
+      } else if (layer.diff_id) {
+        progress.label = layer.diff_id->digest.Short();
+      } else {
+        progress.label = "layer " + std::to_string(layer.index + 1);
+      }
+      layers_.push_back({std::move(progress), {}});
+    }
+  }
+
+  void Phase(size_t layer, Progress::Phase phase) {
+    if (!callback_) return;
+    const std::lock_guard guard(mutex_);
+    layers_[layer].progress.phase = phase;
+    callback_(layers_[layer].progress);
+  }
+  void Bytes(size_t layer, uint64_t bytes) {
+    constexpr auto kInterval = std::chrono::milliseconds(100);
+    if (!callback_) return;
+    const Clock::time_point now = Clock::now();
+    const std::lock_guard guard(mutex_);
+    layers_[layer].progress.bytes = bytes;
+    if (now - layers_[layer].reported < kInterval) return;
+    layers_[layer].reported = now;
+    callback_(layers_[layer].progress);
+  }
+  void Entries(size_t layer, uint64_t entries) {
+    const std::lock_guard guard(mutex_);
+    layers_[layer].progress.entries = entries;
+  }
+
+ private:
+  struct Layer {
+    Progress progress;
+    Clock::time_point reported;
+  };
+  const std::function<void(const Progress&)>& callback_;
+  std::mutex mutex_;
+  std::vector<Layer> layers_;  // guarded by mutex_
+};
+
+class Importer {
+ public:
+  Importer(Store::State& state, oci::ImageSource& source, const std::string& source_name,
+           const ImportOptions& options, oci::Image image)
+      : state_(state),
+        source_(source),
+        source_name_(source_name),
+        options_(options),
+        image_(std::move(image)),
+        reporter_(options, image_),
+        layers_(image_.layers.size()) {}
+
+  Result<ImportResult> Run() {
+    // Says early that the database is damaged or locked for good, and makes it before the first layer
+    // appears.
+    { SNAP_TRY(const Metadata metadata, state_.Read()); }
+    SNAP_TRY_VOID(PinShared());
+    SNAP_TRY_VOID(ExtractMissing());
+    SNAP_TRY_VOID(Complete());
+    SNAP_FAULT_POINT("store.import.before_commit");
+    SNAP_TRY_VOID(CommitLayers());
+    Result<ImportResult> result = Record();
+    if (!result.ok()) DiscardUnrecorded();
+    return result;
+  }
+
+ private:
+  struct Layer {
+    std::optional<LayerPin> pin;              // there already, or committed by this import
+    bool created = false;                     // by this import
+    std::optional<size_t> same_as;            // a lower layer of this image with the same DiffId
+    std::optional<ExtractedLayer> extracted;  // until it is committed
+    LayerManifest manifest;                   // from Complete on
+  };
+
+  // --- what is there already
+  // -------------------------------------------------------------------------------------
+
+  /// Whether a stored layer is right at position `i`, above a layer like `below`.
+  static bool Fits(const LayerManifest& stored, const DiffId& diff_id, const LayerId& chain_id,
+                   const LayerManifest* below) {
+    if (stored.diff_id != diff_id) return false;
+    if (stored.settled) return stored.id == chain_id;
+    return !stored.implied_root || below == nullptr || below->implied_root;
+  }
+
+  Result<void> PinShared() {
+    std::map<DiffId, size_t> first;
+    std::vector<DiffId> diff_ids;
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      reporter_.Phase(i, Progress::Phase::kStarted);
+      const std::optional<DiffId>& diff_id = image_.layers[i].diff_id;
+      if (!diff_id) continue;  // not known before it is read; then this is the only layer
+      diff_ids.push_back(*diff_id);
+      const LayerId chain_id{ChainIdOf(diff_ids)};
+      const LayerManifest* const below = i == 0 ? nullptr : &layers_[i - 1].manifest;
+      const bool below_is_known = i == 0 || layers_[i - 1].pin.has_value();
+      for (const LayerId& candidate : {chain_id, LayerId{diff_id->digest}}) {
+        if (layers_[i].pin) break;
+        Result<LayerPin> pin = state_.layers.Pin(candidate);
+        if (!pin.ok()) {
+          // A damaged one is extracted again, and the commit replaces it.
+          if (pin.error().code() == ErrorCode::kNotFound || pin.error().code() == ErrorCode::kCorrupt)
+            continue;
+          return std::move(pin).error();
+        }
+        if (!below_is_known && pin->manifest.implied_root) continue;
+        if (!Fits(pin->manifest, *diff_id, chain_id, below)) continue;
+        if (options_.durability == Durability::kFull) SNAP_TRY_VOID(state_.layers.MakeDurable(*pin));
+        layers_[i].manifest = pin->manifest;
+        layers_[i].pin = std::move(pin).value();
+        reporter_.Phase(i, Progress::Phase::kExists);
+      }
+      if (layers_[i].pin) continue;
+      const auto [place, inserted] = first.emplace(*diff_id, i);
+      if (!inserted) layers_[i].same_as = place->second;
+    }
+    return {};
+  }
+
+  Digest ChainIdOf(const std::vector<DiffId>& diff_ids) {
+    const std::string text =
+        diff_ids.size() == 1 ? "" : last_chain_id_.ToString() + " " + diff_ids.back().ToString();
+    last_chain_id_ = diff_ids.size() == 1 ? diff_ids.front().digest : Digest::Of(text);
+    return last_chain_id_;
+  }
+
+  // --- extraction
+  // ------------------------------------------------------------------------------------------------
+
+  Result<void> ExtractMissing() {
+    std::vector<size_t> missing;
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      if (!layers_[i].pin && !layers_[i].same_as) missing.push_back(i);
+    }
+    return Extract(std::move(missing));
+  }
+
+  /// Extracts these layers, as many at once as was asked for, the largest first so that none is left over at
+  /// the end.
+  Result<void> Extract(std::vector<size_t> missing) {
+    std::stable_sort(missing.begin(), missing.end(), [&](size_t a, size_t b) {
+      return image_.layers[a].size_bytes > image_.layers[b].size_bytes;
+    });
+    const size_t wanted = options_.parallel_layers != 0 ? options_.parallel_layers : sys::ProcessorCount();
+    std::atomic<size_t> next{0};
+    std::atomic<bool> cancelled{false};
+    std::mutex mutex;
+    std::optional<Error> first_error;  // guarded by mutex
+    const auto fail = [&](Error error) {
+      const std::lock_guard guard(mutex);
+      if (!first_error) first_error = std::move(error);  // the others only say that they were cancelled
+      cancelled = true;
+    };
+    const auto work = [&] {
+      for (size_t at = next++; at < missing.size() && !cancelled; at = next++) {
+        const size_t i = missing[at];
+        Result<ExtractedLayer> layer = ExtractOne(i, cancelled);
+        if (layer.ok()) {
+          layers_[i].extracted = std::move(layer).value();
+        } else {
+          fail(std::move(layer).error().Wrap(fmt::format("import layer {} of {}", i + 1, layers_.size())));
+        }
+      }
+    };
+    std::vector<std::thread> threads;
+    for (size_t i = 1; i < std::min(wanted, missing.size()); ++i) {
+      try {
+        threads.emplace_back(work);
+      } catch (const std::system_error&) {
+        break;  // a limit on processes: fewer at once
+      }
+    }
+    work();
+    for (std::thread& thread : threads) thread.join();
+    if (first_error) return std::move(*first_error);
+    return {};
+  }
+
+  Result<ExtractedLayer> ExtractOne(size_t i, const std::atomic<bool>& cancelled) {
+    reporter_.Phase(i, Progress::Phase::kExtracting);
+    LayerImportOptions options;
+    options.engine = options_.engine;
+    options.tar_limits = options_.tar_limits;
+    options.inflate_limits = options_.inflate_limits;
+    options.on_bytes = [this, i](uint64_t bytes) { reporter_.Bytes(i, bytes); };
+    SNAP_TRY(ExtractedLayer layer,
+             ExtractLayer(source_, image_.layers[i], state_.layers, options, cancelled));
+    reporter_.Entries(i, layer.entries);
+    return layer;
+  }
+
+  // --- what needs the layers below
+  // -------------------------------------------------------------------------------
+
+  /// Settles what depends on lower layers and gives every layer its name, bottom first.
+  Result<void> Complete() {
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      const Layer& layer = layers_[i];
+      const size_t known = layer.same_as.value_or(i);
+      diff_ids_.push_back(layers_[known].extracted ? layers_[known].extracted->diff_id
+                                                   : *image_.layers[i].diff_id);
+    }
+    const std::vector<ChainId> chain = ChainIds(diff_ids_);
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      Layer& layer = layers_[i];
+      if (layer.pin) continue;
+      const LayerManifest* const below = i == 0 ? nullptr : &layers_[i - 1].manifest;
+      if (layer.same_as) {
+        layer.manifest = layers_[*layer.same_as].manifest;
+        if (Fits(layer.manifest, diff_ids_[i], LayerId{chain[i].digest}, below)) continue;
+        layer.same_as.reset();
+        SNAP_TRY_VOID(Extract({i}));  // it looks different here: it is needed once more
+      }
+      ExtractedLayer& extracted = *layer.extracted;
+      LayerSummary& summary = extracted.summary;
+      LayerManifest& manifest = layer.manifest;
+      manifest.implied_root = !summary.root_named && (below == nullptr || below->implied_root);
+      manifest.settled = !summary.implied_directories.empty() || !summary.lower_links.empty() ||
+                         (!summary.root_named && !manifest.implied_root);
+      if (manifest.settled) SNAP_TRY_VOID(Settle(i));
+      manifest.id = LayerId{manifest.settled ? chain[i].digest : diff_ids_[i].digest};
+      manifest.diff_id = diff_ids_[i];
+      manifest.blob_id = extracted.blob_id;
+      manifest.blob_bytes = extracted.blob_bytes;
+      manifest.tar_bytes = extracted.tar_bytes;
+      manifest.usage = summary.usage;
+    }
+    return {};
+  }
+
+  Result<void> Settle(size_t i) {
+    ExtractedLayer& extracted = *layers_[i].extracted;
+    const auto wrap = [&](Error error) {
+      return std::move(error).Wrap(fmt::format("import layer {} of {}", i + 1, layers_.size()));
+    };
+    if (i == 0) {
+      if (extracted.summary.lower_links.empty()) return {};
+      const LowerLink& link = extracted.summary.lower_links.front();
+      return wrap(MakeError(ErrorCode::kInvalidArgument, "hard link {} to {}: the target does not exist",
+                            Quote(link.path.str()), Quote(link.target.str())));
+    }
+    std::vector<UniqueFd> opened;
+    std::vector<StackedTree> trees;
+    for (size_t below = i; below > 0; --below) {
+      const Layer& layer = layers_[below - 1];
+      if (layer.pin) {
+        SNAP_TRY(UniqueFd tree, state_.layers.OpenTree(layer.manifest.id));
+        trees.push_back({layer.manifest.id, tree});
+        opened.push_back(std::move(tree));
+      } else {
+        const Layer& staged = layer.same_as ? layers_[*layer.same_as] : layer;
+        trees.push_back({layer.manifest.id, staged.extracted->stage.tree()});
+      }
+    }
+    MountStack stack;
+    stack.lowers_top_first = LowersTopFirst(trees);
+    SNAP_TRY(const Mount lowers, state_.backend->MountStacked(stack, {}));
+    Result<void> settled = SettleLayer(extracted.stage.tree(), lowers.root(), extracted.summary);
+    if (!settled.ok()) return wrap(std::move(settled).error());
+    return {};
+  }
+
+  // --- commit
+  // ----------------------------------------------------------------------------------------------------
+
+  Result<void> CommitLayers() {
+    std::vector<StagedLayer> staged;
+    std::vector<size_t> positions;
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      if (!layers_[i].extracted) continue;
+      reporter_.Phase(i, Progress::Phase::kFlushing);
+      staged.push_back({std::move(layers_[i].extracted->stage), layers_[i].manifest});
+      positions.push_back(i);
+      layers_[i].extracted.reset();
+    }
+    SNAP_TRY(std::vector<LayerPin> pins, state_.layers.CommitAll(std::move(staged), options_.durability));
+    for (size_t at = 0; at < pins.size(); ++at) {
+      Layer& layer = layers_[positions[at]];
+      layer.manifest = pins[at].manifest;
+      layer.created = pins[at].created;
+      layer.pin = std::move(pins[at]);
+    }
+    return {};
+  }
+
+  Result<ImportResult> Record() {
+    ImportResult result;
+    ImageRecord& image = result.image;
+    image.config_json = image_.config_json;
+    if (image.config_json.empty()) {
+      // No time and no path in it: importing the same tree twice gives the same image.
+      image.config_json = oci::MakeConfigJson(image_.config.platform, diff_ids_, "", "snap import");
+    }
+    image.id = ImageId{Digest::Of(image.config_json)};
+    image.manifest_json = image_.manifest_json;
+    image.manifest_digest = image_.manifest_digest;
+    image.diff_ids = diff_ids_;
+    image.imported = NowRfc3339();
+    image.source = source_name_;
+    std::vector<LayerManifest> manifests;
+    for (const Layer& layer : layers_) {
+      image.layers.push_back(layer.manifest.id);
+      manifests.push_back(layer.manifest);
+      ++(layer.created ? result.layers_new : result.layers_shared);
+    }
+    SNAP_FAULT_POINT("store.import.before_database");
+    SNAP_TRY(Metadata metadata, state_.Write());
+    SNAP_TRY(const std::optional<ImageRecord> before, metadata.ImageById(image.id));
+    if (before) image.names = before->names;
+    SNAP_TRY(const std::string name, Name());
+    if (!name.empty() && std::find(image.names.begin(), image.names.end(), name) == image.names.end()) {
+      SNAP_TRY(const std::optional<ImageId> owner, metadata.ImageByName(name));
+      if (owner) result.replaced_names.push_back(name);
+      image.names.push_back(name);
+    }
+    SNAP_TRY_VOID(metadata.PutImage(image, manifests));
+    SNAP_FAULT_POINT("store.import.after_database");
+    for (size_t i = 0; i < layers_.size(); ++i) {
+      if (layers_[i].created) reporter_.Phase(i, Progress::Phase::kDone);
+    }
+    return result;
+  }
+
+  /// The user's name; the source's own, if it is one; none.
+  Result<std::string> Name() const {
+    if (!options_.name.empty()) return NormalizeImageName(options_.name);
+    if (image_.ref_name.empty()) return std::string();
+    Result<std::string> own = NormalizeImageName(image_.ref_name);
+    return own.ok() ? std::move(own).value() : std::string();
+  }
+
+  /// After the database refused: takes back what this import added and nobody else uses. Under the database's
+  /// lock, so that it sees what others have recorded; when even that cannot be had, garbage collection does
+  /// it later.
+  void DiscardUnrecorded() {
+    Result<Metadata> metadata = state_.Write();
+    if (!metadata.ok()) return;
+    for (Layer& layer : layers_) layer.pin.reset();
+    for (const Layer& layer : layers_) {
+      if (!layer.created) continue;
+      const Result<std::optional<LayerRecord>> row = metadata->Layer(layer.manifest.id);
+      if (row.ok() && !row->has_value())
+        (void)state_.layers.Discard(layer.manifest.id);  // kBusy: another import's now
+    }
+  }
+
+  Store::State& state_;
+  oci::ImageSource& source_;
+  const std::string& source_name_;
+  const ImportOptions& options_;
+  const oci::Image image_;
+  Reporter reporter_;
+  std::vector<Layer> layers_;     // bottom first
+  std::vector<DiffId> diff_ids_;  // from Complete on
+  Digest last_chain_id_;
+};
+
+}  // namespace
+
+Result<ImportResult> Store::Import(oci::ImageSource& source, const std::string& source_name,
+                                   const ImportOptions& options) {
+  if (!options.name.empty()) {
+    SNAP_TRY(const std::string name, NormalizeImageName(options.name));  // before the work, not after it
+  }
+  SNAP_TRY(oci::Image image, source.Resolve(options.platform));
+  if (image.layers.empty() || image.layers.size() > kMaxLayers) {
+    return MakeError(ErrorCode::kLimitExceeded, "import {}: it has {} layers; 1 to {} are possible",
+                     Quote(source_name), image.layers.size(), kMaxLayers);
+  }
+  const bool has_config = !image.config_json.empty();
+  if (has_config && image.config.diff_ids.size() != image.layers.size()) {
+    return MakeError(ErrorCode::kCorrupt, "import {}: {} layers but {} DiffIds", Quote(source_name),
+                     image.layers.size(), image.config.diff_ids.size());
+  }
+  if (!has_config && image.layers.size() != 1) {
+    return MakeError(ErrorCode::kUnsupported, "import {}: several layers without a configuration",
+                     Quote(source_name));
+  }
+  for (size_t i = 0; i < image.layers.size(); ++i) {
+    image.layers[i].index = i;
+    if (has_config) image.layers[i].diff_id = image.config.diff_ids[i];
+  }
+  Result<ImportResult> result = [&]() -> Result<ImportResult> {
+    SNAP_TRY(const LayerStage busy, state_->MarkBusy());
+    return Importer(*state_, source, source_name, options, std::move(image)).Run();
+  }();
+  if (!result.ok()) state_->EmptyTrash();
+  return result;
+}
+
+}  // namespace snap
