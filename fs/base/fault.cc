@@ -86,20 +86,27 @@ Result<void> ArmFromEnvironment() {
   return spec == nullptr ? Result<void>() : Arm(spec);
 }
 
-std::optional<Errno> Reach(const char* name) {
-  int sleep_ms = 0;
-  {
-    auto points = Points().Lock();
-    for (Point& point : *points) {
-      if (point.name != name) continue;
-      ++point.reached;
-      if (point.on_nth != 0 && point.reached != point.on_nth) continue;
-      if (point.action == Point::Action::kKill) (void)::kill(::getpid(), SIGKILL);
-      if (point.action == Point::Action::kError) return Errno(point.argument);
-      sleep_ms = point.argument;
-    }
+std::optional<Order> Take(const char* name) {
+  std::optional<Order> order;
+  auto points = Points().Lock();
+  for (Point& point : *points) {
+    if (point.name != name) continue;
+    ++point.reached;
+    if (point.on_nth != 0 && point.reached != point.on_nth) continue;
+    if (!order) order.emplace();
+    if (point.action == Point::Action::kKill) order->kill = true;
+    if (point.action == Point::Action::kError && order->error == 0) order->error = point.argument;
+    if (point.action == Point::Action::kSleep) order->sleep_ms = point.argument;
   }
-  if (sleep_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(sleep_ms));
+  return order;
+}
+
+std::optional<Errno> Reach(const char* name) {
+  const std::optional<Order> order = Take(name);
+  if (!order) return std::nullopt;
+  if (order->sleep_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(order->sleep_ms));
+  if (order->kill) (void)::kill(::getpid(), SIGKILL);
+  if (order->error != 0) return Errno(order->error);
   return std::nullopt;
 }
 

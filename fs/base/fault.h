@@ -18,6 +18,15 @@ extern bool g_armed;  // constant after the first thread started
 Result<void> ArmFromEnvironment();
 /// For unit tests: the same from a string; "" disarms.
 Result<void> Arm(const char* spec);
+/// What an armed point asks for.
+struct Order {
+  bool kill = false;
+  int error = 0;  ///< errno, or 0
+  int sleep_ms = 0;
+};
+/// Counts one arrival at the point and says what is to happen there, without doing it: for code that runs where Reach
+/// must not, such as a cloned child.
+std::optional<Order> Take(const char* name);
 /// Slow path of SNAP_FAULT_POINT.
 std::optional<Errno> Reach(const char* name);
 
