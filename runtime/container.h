@@ -8,9 +8,8 @@
 #include <sys/ioctl.h>
 
 #include <cstdint>
-#include <memory>
-#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "fs/base/result.h"
@@ -22,8 +21,9 @@ namespace snap::runtime {
 enum class Network { kNone, kHost };
 
 struct BindMount {
-  std::string source;       ///< absolute host path; must exist
-  std::string target;       ///< path inside the container; made when missing (directory or empty file like the source)
+  std::string source;       ///< absolute host path; made (a directory, 0755) when missing, as Docker's -v does
+  std::string target;       ///< absolute path inside the container, resolved there; made when missing (directory or
+                            ///< empty file like the source). Not '/', nothing below /proc.
   bool read_only = false;
   bool recursive = true;
 };
@@ -33,11 +33,11 @@ Result<BindMount> ParseBindMount(std::string_view text);
 /// What runs, and in what. Paths inside the container are resolved in its rootfs, never on the host.
 struct ContainerSpec {
   std::string id;                     ///< for messages
-  std::string hostname;
+  std::string hostname;               ///< "": the id's first 12 characters
   std::vector<std::string> args;      ///< args[0] is looked up in PATH of `env` inside the rootfs
-  std::vector<std::string> env;       ///< "NAME=value"; HOME and, with a terminal, TERM are added when missing
+  std::vector<std::string> env;       ///< "NAME=value"; PATH, HOSTNAME, HOME and, with a terminal, TERM are added when missing
   std::string working_dir = "/";      ///< made when missing
-  std::string user;                   ///< "", "uid", "name", "uid:gid", "name:group", ... as Docker reads it
+  std::string user;                   ///< "", "uid", "name", "uid:gid", "name:group", ... as Docker reads it (user.h)
   Network network = Network::kNone;
   bool read_only_rootfs = false;
   bool terminal = false;
@@ -56,14 +56,19 @@ struct LaunchError {
 class Container {
  public:
   /// Starts it. `rootfs` is a detached mount; it is consumed. Standard streams are the caller's 0, 1, 2 unless
-  /// `terminal`: then a new pty in the container, whose master the caller owns.
-  /// When the calling process dies, the container is killed (PR_SET_PDEATHSIG SIGKILL, race-free).
+  /// `terminal`: then a new pty in the container, whose master the caller owns. All three must be open, none a directory.
+  /// On success the container's program runs: exec has happened. On failure nothing of the image ran and nothing is left,
+  /// except directories that were made as mount points in a writable rootfs.
+  /// Threads: safe, but the kernel ties the container to the calling *thread*: when that ends, or the process dies, the
+  /// container is killed (PR_SET_PDEATHSIG SIGKILL, race-free). Call it from a thread that lives as long.
   static Result<Container, LaunchError> Start(const ContainerSpec& spec, UniqueFd rootfs);
 
   pid_t pid() const { return pid_; }
   FdRef pidfd() const { return pidfd_; }
   /// The pty master; invalid without a terminal.
   FdRef terminal() const { return terminal_; }
+  /// Closes the pty master: the container's terminal hangs up.
+  void HangUp() { terminal_.Reset(); }
   Result<void> Signal(int signal);
   /// Waits for the end and reaps it.
   Result<sys::ExitStatus> Wait();
@@ -78,6 +83,10 @@ class Container {
 /// Supervises in the foreground as `docker run` does: forwards signals (SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1/2,
 /// SIGWINCH as a window size, ...), copies between this process' terminal (in raw mode, always restored) and the pty.
 /// Returns the exit status to pass on: the code, or 128 + signal.
+/// A caller that blocks the signals before Start loses none in between.
+/// SIGTSTP stops the container's first process and then this one; SIGCONT continues both.
+/// Errors: of the caller's terminal or pty; the container runs on then, and the terminal is restored.
+/// Threads: call it with the other threads blocking signals, or without other threads; the mask is put back.
 Result<int> RunForeground(Container& container);
 
 /// The 14 capabilities that Docker gives, as a bit mask.
