@@ -134,7 +134,7 @@ class Store {
   Result<std::vector<ContainerRecord>> Containers();
   /// By name, id or unique id prefix.
   Result<ContainerRecord> FindContainer(std::string_view reference);
-  /// kBusy when running.
+  /// kBusy when running. A launcher removes its own container after it has waited for its end.
   Result<void> RemoveContainer(std::string_view reference);
   /// True while its pid 1 (or, before that is known, its launcher) is alive on this boot.
   static bool IsRunning(const ContainerRecord& container);

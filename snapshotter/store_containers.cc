@@ -67,6 +67,13 @@ Result<ContainerRecord> Find(Metadata& metadata, std::string_view reference) {
                    containers.size(), candidates);
 }
 
+// The launcher itself is still alive when it removes its container, and a short container has ended before its pid 1 was
+// recorded: only its own launcher may then say that it is gone.
+bool MayBeRunning(const ContainerRecord& container) {
+  const bool own = container.init_pid == 0 && container.launcher_pid == sys::Pid();
+  return !own && Store::IsRunning(container);
+}
+
 }  // namespace
 
 bool Store::IsRunning(const ContainerRecord& container) {
@@ -152,7 +159,7 @@ Result<void> Store::RemoveContainer(std::string_view reference) {
   {
     SNAP_TRY(Metadata metadata, state_->Write());
     SNAP_TRY(const ContainerRecord container, Find(metadata, reference));
-    if (IsRunning(container)) {
+    if (MayBeRunning(container)) {
       return MakeError(ErrorCode::kBusy, "remove container {}: it is running", Quote(container.name));
     }
     SNAP_TRY_VOID(metadata.RemoveContainer(container.id));
