@@ -1,0 +1,135 @@
+// snap import: reads an image from disk into the store.
+#include "fs/base/sys_file.h"
+#include "fs/base/sys_terminal.h"
+#include "tools/snap/context.h"
+#include "tools/snap/json_output.h"
+#include "tools/snap/progress.h"
+#include "tools/snap/verbs.h"
+
+namespace snap::cli {
+namespace {
+
+const FdRef kStderr(2);
+
+struct ImportArgs {
+  std::string source, name, platform, durability, io_engine;
+  std::optional<unsigned> parallel_layers;
+  bool quiet = false;
+};
+
+TerminalSize CurrentSize() {
+  const auto size = sys::GetWindowSize(kStderr);
+  if (!size.ok() || size->ws_col == 0 || size->ws_row == 0) return {};
+  return {size->ws_col, size->ws_row};
+}
+
+std::unique_ptr<ProgressView> MakeProgress(Context& context, bool quiet) {
+  ProgressMode mode = context.settings().progress;
+  if (quiet) mode = ProgressMode::kNone;
+  if (mode == ProgressMode::kAuto) {
+    const bool dumb = ProcessEnvironment()("TERM").value_or("dumb") == "dumb";
+    mode = sys::IsTerminal(kStderr) && !dumb ? ProgressMode::kTty : ProgressMode::kPlain;
+  }
+  const WriteText write = [&context](std::string_view text) { context.Note(text); };
+  switch (mode) {
+    case ProgressMode::kTty: return MakeBarProgress(write, CurrentSize);
+    case ProgressMode::kPlain: return MakePlainProgress(write);
+    case ProgressMode::kAuto:
+    case ProgressMode::kNone: break;
+  }
+  return nullptr;
+}
+
+Result<int> Import(Context& context, const ImportArgs& args) {
+  // The verb's own flags are merged like the global ones, so that they win over environment and file.
+  Flags flags = context.tree().global().flags;
+  flags.durability = args.durability;
+  flags.io_engine = args.io_engine;
+  flags.parallel_layers = args.parallel_layers;
+  SNAP_TRY(const Settings settings, LoadSettings(flags, ProcessEnvironment()));
+
+  ImportOptions options;
+  if (!args.name.empty()) {
+    SNAP_TRY(options.name, NormalizeImageName(args.name));
+  }
+  if (!args.platform.empty()) {
+    SNAP_TRY(options.platform, oci::Platform::Parse(args.platform));
+  }
+  options.durability = settings.durability;
+  options.engine = settings.io_engine;
+  options.parallel_layers = settings.parallel_layers;
+
+  Result<oci::SourceName> name = oci::SourceName::Parse(args.source);
+  if (!name.ok()) {
+    context.SetHint("a source is oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], tar:FILE or dir:DIR");
+    return std::move(name).error();
+  }
+  SNAP_TRY(const std::unique_ptr<oci::ImageSource> source, oci::ImageSource::Open(*name));
+  SNAP_TRY(Store* const store, context.OpenStore());
+  const std::unique_ptr<ProgressView> progress = MakeProgress(context, args.quiet);
+  if (progress) {
+    options.on_progress = [&](const ImportOptions::Progress& event) {
+      progress->Update(event, ProgressView::Clock::now());
+    };
+  }
+  Result<ImportResult> imported = store->Import(*source, args.source, options);
+  if (progress) progress->Finish();
+  SNAP_TRY(const ImportResult result, std::move(imported));
+
+  if (context.json()) {
+    context.Print(RenderJson({{"id", result.image.id.ToString()},
+                              {"names", result.image.names},
+                              {"layers_new", result.layers_new},
+                              {"layers_shared", result.layers_shared},
+                              {"replaced_names", result.replaced_names}}));
+    return kExitOk;
+  }
+  if (!args.quiet) {
+    for (const std::string& replaced : result.replaced_names) {
+      context.Note(fmt::format("{} now names the new image; the old one keeps its id\n", replaced));
+    }
+    context.Note(fmt::format("{}: {} new {}, {} shared\n",
+                             result.image.names.empty() ? result.image.id.digest.Short() : result.image.names.front(),
+                             result.layers_new, result.layers_new == 1 ? "layer" : "layers", result.layers_shared));
+  }
+  context.Print(result.image.id.ToString() + "\n");
+  return kExitOk;
+}
+
+}  // namespace
+
+void AddImport(CommandTree& tree) {
+  tree.AddVerb(
+      {.name = "import",
+       .usage = "[OPTIONS] SOURCE [NAME]",
+       .summary = "Read an image from disk into the store",
+       .description =
+           "SOURCE is one of\n"
+           "  oci:DIR[:REF]               an OCI image layout\n"
+           "  oci-archive:FILE[:REF]      the same in a tar file\n"
+           "  docker-archive:FILE[:REF]   what 'docker save' writes\n"
+           "  tar:FILE                    a root file system as a tar file, compressed or not; '-' is standard input\n"
+           "  dir:DIR                     a root file system as a directory\n"
+           "\n"
+           "Every layer is verified against its digest while it is extracted; nothing is kept of an image that does "
+           "not match. Layers that the store has already are not extracted again. Prints the image's id.",
+       .examples = {{"snap import oci:/srv/images/debian:12 debian:12", "One image of a layout, under a name of your own."},
+                    {"docker save app:1.4 | snap import docker-archive:/dev/stdin", "Straight from Docker."},
+                    {"debootstrap bookworm /tmp/root && snap import dir:/tmp/root debian:bookworm",
+                     "A directory becomes an image with one layer."}},
+       .default_format = "table"},
+      [](OptionSet& options) -> CommandTree::Action {
+        const auto args = std::make_shared<ImportArgs>();
+        options.Operand("SOURCE", args->source, true, "Where the image is");
+        options.Operand("NAME", args->name, false, "What to call it; without it, the source's own name");
+        options.Text("--platform", args->platform, "OS/ARCH[/VARIANT]", "Choose this platform; without it, this machine's");
+        options.Choice("--durability", args->durability, {"full", "none"},
+                       "full: layers survive a power cut (default); none: fast, for machines that are thrown away");
+        options.Choice("--io-engine", args->io_engine, {"auto", "plain", "uring"}, "How files are written");
+        options.Number("--parallel", args->parallel_layers, 1, "Layers to extract at a time; without it, as many as processors");
+        options.Flag("-q,--quiet", args->quiet, "Print the id only, no progress");
+        return [args](Context& context) { return Import(context, *args); };
+      });
+}
+
+}  // namespace snap::cli
