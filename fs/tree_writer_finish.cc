@@ -1,5 +1,6 @@
 // The end of a TreeWriter: what had to wait for the last entry. Directories get their attributes deepest first, so that
 // no later creation changes a time, and no set-group-id bit or default ACL was there to be inherited.
+#include <algorithm>
 #include <unordered_set>
 #include <utility>
 
@@ -94,6 +95,14 @@ Result<void> TreeWriter::FinishDirectory(FdRef parent, const char* name, const T
     const char* const xattr = options_.user_xattr ? whiteout::kUserOpaqueXattr : whiteout::kOpaqueXattr;
     SNAP_TRY_SYS_VOID(sys::SetXattrAt(parent, name, xattr, std::as_bytes(std::span(whiteout::kOpaqueValue))),
                       "mark directory {} opaque", Quote(TreeDirectories::PathOf(directory)));
+  }
+  const bool holds_whiteouts = std::any_of(directory.names.begin(), directory.names.end(), [](const auto& record) {
+    return record.second.state == TreeName::State::kWhiteout;
+  });
+  if (holds_whiteouts) {
+    const char* const xattr = options_.user_xattr ? whiteout::kUserOriginXattr : whiteout::kOriginXattr;
+    SNAP_TRY_SYS_VOID(sys::SetXattrAt(parent, name, xattr, {}), "mark directory {} as holding whiteouts",
+                      Quote(TreeDirectories::PathOf(directory)));
   }
   return ApplyAttributesAt(parent, name, FileType::kDirectory, directory.attributes, defaults,
                            directory.permissions_on_disk);

@@ -22,6 +22,11 @@ inline constexpr std::string_view kOpaqueName = ".wh..wh..opq";
 inline constexpr const char* kOpaqueXattr = "trusted.overlay.opaque";
 inline constexpr const char* kUserOpaqueXattr = "user.overlay.opaque";
 inline constexpr std::string_view kOpaqueValue = "y";
+/// On a directory that holds whiteouts, with an empty value ("copied up from somewhere"). overlayfs filters whiteouts only
+/// out of directories that it merges or that carry this mark; without it, a directory that no lower layer has, or that is
+/// opaque, lists them as unreadable names (ovl_path_check_origin_xattr in fs/overlayfs/inode.c).
+inline constexpr const char* kOriginXattr = "trusted.overlay.origin";
+inline constexpr const char* kUserOriginXattr = "user.overlay.origin";
 
 enum class Kind { kNone, kWhiteout, kOpaque, kIgnored };
 struct Parsed {

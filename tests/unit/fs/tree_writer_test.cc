@@ -450,6 +450,16 @@ TEST_F(TreeWriterTest, RootCanBeOpaque) {
   EXPECT_TRUE(IsOpaque("."));
 }
 
+TEST_F(TreeWriterTest, DirectoriesThatHoldWhiteoutsAreMarkedSoThatNoMountListsThem) {
+  Gone("d/x");
+  Gone("e/x");
+  File("e/x", "after all");
+  Finish();
+  EXPECT_TRUE(sys::GetXattrAt(tree_, "d", whiteout::kOriginXattr).ok());
+  EXPECT_FALSE(sys::GetXattrAt(tree_, "e", whiteout::kOriginXattr).ok()) << "the whiteout was replaced";
+  EXPECT_FALSE(sys::GetXattrAt(tree_, ".", whiteout::kOriginXattr).ok());
+}
+
 TEST_F(TreeWriterTest, OpaqueMarkFollowsTheMountThatWillReadIt) {
   TreeWriterOptions options;
   options.user_xattr = true;
