@@ -1,5 +1,5 @@
-// One entry at a time: name, whiteout, then a call per type. Nothing is looked up on disk and nothing remembered but
-// hashes of names, so that the cost per entry is the same for any order and size of archive.
+// One entry at a time: name, whiteout, then a call per type. Nothing is looked up on disk and nothing
+// remembered but hashes of names, so that the cost per entry is the same for any order and size of archive.
 #include "fs/layer_apply.h"
 
 #include <sys/sysmacros.h>
@@ -19,15 +19,17 @@ namespace {
 enum class XattrVerdict : uint8_t { kKeep, kOverlay, kSecurity, kOther };
 
 // What a layer may set. Kept is what programs inside a container can see or need:
-//   user.*                   on files and directories; the kernel has none on other types, where setting it would fail
-//   security.capability      file capabilities (ping); the kernel checks the value when it is used
-//   system.posix_acl_*       grants nothing that mode bits could not grant as well; not on symlinks, a default ACL only
+//   user.*                   on files and directories; the kernel has none on other types, where setting it
+//   would fail security.capability      file capabilities (ping); the kernel checks the value when it is used
+//   system.posix_acl_*       grants nothing that mode bits could not grant as well; not on symlinks, a
+//   default ACL only
 //                            on directories, as in the kernel
 // Not kept:
 //   *.overlay.*              redirect, metacopy and opaque would let a layer reach other layers' files
 //   security.* otherwise     ima, evm, selinux, SMACK: the host's policy, not the image's
-//   trusted.* otherwise      how privileged programs of a host talk to themselves; nobody in a container can read it
-//   anything else            e.g. "com.apple.quarantine" of layers made on a Mac: Linux has no such namespace
+//   trusted.* otherwise      how privileged programs of a host talk to themselves; nobody in a container can
+//   read it anything else            e.g. "com.apple.quarantine" of layers made on a Mac: Linux has no such
+//   namespace
 XattrVerdict JudgeXattr(std::string_view name, TarEntry::Kind kind) {
   const bool is_directory = kind == TarEntry::Kind::kDirectory;
   const bool is_file_or_directory = is_directory || kind == TarEntry::Kind::kRegular;
@@ -108,7 +110,8 @@ Result<void> Applier::File(const RelPath& path, const TarEntry& entry) {
 }
 
 Result<void> Applier::Symlink(const RelPath& path, const TarEntry& entry) {
-  // Where the target points is decided when somebody follows it, inside a container: any bytes are fine, ".." too.
+  // Where the target points is decided when somebody follows it, inside a container: any bytes are fine, ".."
+  // too.
   if (entry.link_target.size() >= RelPath::kMaxPath) {
     return MakeError(ErrorCode::kLimitExceeded, "symlink target has {} bytes, at most {} are possible",
                      entry.link_target.size(), RelPath::kMaxPath - 1);
@@ -124,7 +127,8 @@ Result<void> Applier::HardLink(const RelPath& path, const TarEntry& entry) {
   if (target.IsRoot()) return Invalid("hard link to the root");
   SNAP_TRY(const whiteout::Parsed meaning, whiteout::FromTarName(target));
   if (meaning.kind == whiteout::Kind::kIgnored) {
-    return MakeError(ErrorCode::kUnsupported, "hard link to {}, which AUFS kept for itself", ShortQuote(target.str()));
+    return MakeError(ErrorCode::kUnsupported, "hard link to {}, which AUFS kept for itself",
+                     ShortQuote(target.str()));
   }
   if (meaning.kind != whiteout::Kind::kNone) return Invalid("hard link to a whiteout");
   ++report_.hard_links;
@@ -147,11 +151,13 @@ Result<void> Applier::Node(const RelPath& path, const TarEntry& entry) {
   const dev_t device = makedev(entry.device_major, entry.device_minor);
   if (is_char && device == 0) return Invalid("character device 0:0 would be a whiteout");
   ++report_.devices;
-  return writer_.Node(path, is_char ? FileType::kCharDevice : FileType::kBlockDevice, device, Filtered(entry));
+  return writer_.Node(path, is_char ? FileType::kCharDevice : FileType::kBlockDevice, device,
+                      Filtered(entry));
 }
 
 Result<void> Applier::Create(const RelPath& path, const TarEntry& entry) {
-  if (path.IsRoot() && entry.kind != TarEntry::Kind::kDirectory) return Invalid("the root is not a directory");
+  if (path.IsRoot() && entry.kind != TarEntry::Kind::kDirectory)
+    return Invalid("the root is not a directory");
   name_hashes_.push_back(std::hash<std::string_view>()(path.str()));
   switch (entry.kind) {
     case TarEntry::Kind::kRegular:
@@ -171,8 +177,8 @@ Result<void> Applier::Create(const RelPath& path, const TarEntry& entry) {
   return Error(ErrorCode::kInternal, "unknown kind of entry");
 }
 
-// What a whiteout entry is besides its name (a file as a rule, with data perhaps) does not matter: Docker and containerd
-// look at the name alone, and a reader that did not would keep a file that they remove.
+// What a whiteout entry is besides its name (a file as a rule, with data perhaps) does not matter: Docker and
+// containerd look at the name alone, and a reader that did not would keep a file that they remove.
 Result<void> Applier::Apply(const TarEntry& entry) {
   ++report_.entries;
   SNAP_TRY(const RelPath path, RelPath::Parse(entry.path));

@@ -357,8 +357,8 @@ Result<void> LayerStore::MakeDurable(LayerPin& pin) const {
   LayerManifest manifest = pin.manifest;
   manifest.durable = true;
   const std::string temporary = ".layer.json." + sys::RandomHex128();
-  SNAP_TRY_VOID(
-      ReplaceFile(pin.directory, temporary.c_str(), kManifestName, LayerManifestJson(manifest), kManifestMode));
+  SNAP_TRY_VOID(ReplaceFile(pin.directory, temporary.c_str(), kManifestName, LayerManifestJson(manifest),
+                            kManifestMode));
   pin.manifest = std::move(manifest);
   return {};
 }
@@ -379,8 +379,8 @@ Result<std::vector<LayerPin>> LayerStore::CommitAll(std::vector<StagedLayer> lay
     layer.manifest.boot_id = store.boot_id;
     layer.manifest.durable = durability == Durability::kFull;
     if (layer.manifest.created.empty()) layer.manifest.created = NowRfc3339();
-    SNAP_TRY_VOID(
-        WriteNewFile(layer.stage.directory(), kManifestName, LayerManifestJson(layer.manifest), kManifestMode));
+    SNAP_TRY_VOID(WriteNewFile(layer.stage.directory(), kManifestName, LayerManifestJson(layer.manifest),
+                               kManifestMode));
   }
   SNAP_FAULT_POINT("layer.commit.before_flush");
   if (durability == Durability::kFull) {

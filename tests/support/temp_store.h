@@ -62,6 +62,28 @@ inline int RunInChild(const std::function<void()>& body) {
   }
   return status;
 }
+/// For tests that fork, as their first statement: `if (ReRunAlone()) return;`. RocksDB's threads do not come
+/// along with a fork and are never started again, so a child only works when nothing in this process has
+/// opened a database before. Runs the test in a process of its own, unless it is alone already, as it is
+/// under ctest.
+inline bool ReRunAlone() {
+  const ::testing::UnitTest& all = *::testing::UnitTest::GetInstance();
+  if (all.test_to_run_count() == 1) return false;
+  const ::testing::TestInfo& test = *all.current_test_info();
+  const std::string filter = std::string("--gtest_filter=") + test.test_suite_name() + "." + test.name();
+  std::fflush(nullptr);
+  const pid_t child = ::fork();
+  if (child < 0) std::abort();
+  if (child == 0) {
+    ::execl("/proc/self/exe", "test", filter.c_str(), "--gtest_brief=1", static_cast<char*>(nullptr));
+    ::_exit(127);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  EXPECT_EQ(status, 0) << "alone: " << filter;
+  return true;
+}
 inline bool WasKilled(int status) { return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL; }
 inline bool Succeeded(int status) { return WIFEXITED(status) && WEXITSTATUS(status) == 0; }
 

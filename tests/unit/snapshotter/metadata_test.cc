@@ -270,6 +270,7 @@ TEST_F(MetadataTest, DamageIsReportedAndRebuildHeals) {
 }
 
 TEST_F(MetadataTest, AKilledWriterLeavesTheOldStateOrTheNew) {
+  if (test::ReRunAlone()) return;
   ASSERT_TRUE(Succeeded(RunInChild([&] {
     auto db = Open();
     ASSERT_TRUE(IsOk(db));
@@ -299,6 +300,7 @@ TEST_F(MetadataTest, AKilledWriterLeavesTheOldStateOrTheNew) {
 }
 
 TEST_F(MetadataTest, AKilledCreationIsStartedAfresh) {
+  if (test::ReRunAlone()) return;
   ASSERT_TRUE(WasKilled(RunInChild([&] {
     ASSERT_TRUE(IsOk(fault::Arm("metadata.create.before_rename:kill")));
     (void)Open();
@@ -322,6 +324,7 @@ TEST_F(MetadataTest, ManyShortOpeningsDoNotPileUpFiles) {
 }
 
 TEST_F(MetadataTest, ProcessesWaitAndAreToldForWhom) {
+  if (test::ReRunAlone()) return;
   auto ready = sys::MakePipe();
   auto release = sys::MakePipe();
   ASSERT_TRUE(ready.ok() && release.ok());
