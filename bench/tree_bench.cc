@@ -1,6 +1,7 @@
-// Files per second and bytes per second through TreeWriter, for each engine, beside a bare loop of the system calls that
-// cannot be avoided. The directory is below TMPDIR (or /tmp): compare only runs on the same file system, interleaved.
-// Flushed: the time includes syncfs, as a durable commit pays it. One iteration is one tree: ask for repetitions and
+// Files per second and bytes per second through TreeWriter, for each engine, beside a bare loop of the system
+// calls that cannot be avoided. The directory is below TMPDIR (or /tmp): compare only runs on the same file
+// system, interleaved. Flushed: the time includes syncfs, as a durable commit pays it. One iteration is one
+// tree: ask for repetitions and
 // --benchmark_enable_random_interleaving=true. On a busy machine the CPU column is the one to read.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
@@ -28,8 +29,9 @@ Attributes Plain() {
   return attributes;
 }
 
-// Trees are only removed at exit: for a minute ext4 does not reuse the inodes of deleted files and scans over them, one
-// by one, at each creation (recently_deleted() in fs/ext4/ialloc.c); that can be 20 times the cost of the creation.
+// Trees are only removed at exit: for a minute ext4 does not reuse the inodes of deleted files and scans over
+// them, one by one, at each creation (recently_deleted() in fs/ext4/ialloc.c); that can be 20 times the cost
+// of the creation.
 class Scratch {
  public:
   Scratch() {

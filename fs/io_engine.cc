@@ -8,9 +8,11 @@ namespace snap {
 
 Result<std::unique_ptr<IoEngine>> MakeIoEngine(IoEngineKind kind) {
   switch (kind) {
-    case IoEngineKind::kUring: return io_engine_impl::MakeUring();
+    case IoEngineKind::kUring:
+      return io_engine_impl::MakeUring();
     case IoEngineKind::kAuto:
-    case IoEngineKind::kPlain: break;
+    case IoEngineKind::kPlain:
+      break;
   }
   return io_engine_impl::MakePlain();
 }

@@ -12,7 +12,8 @@ class PlainEngine final : public IoEngine {
  public:
   std::string_view name() const override { return "plain"; }
 
-  Result<FileId> Create(FdRef dir, std::string_view name, const Attributes& attributes, uint64_t size) override {
+  Result<FileId> Create(FdRef dir, std::string_view name, const Attributes& attributes,
+                        uint64_t size) override {
     SNAP_TRY(UniqueFd fd, maker_.Create(dir, name, attributes));
     FileId id = 0;
     if (free_.empty()) {

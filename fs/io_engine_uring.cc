@@ -1,7 +1,7 @@
-// UringEngine: data of large files is copied into registered buffers and written by the kernel's workers; creation,
-// attributes and small files are plain system calls, since io_uring hands creations to a worker thread, has no chown or
-// utimens, and costs a small file more than it saves.
-// Invariant: a buffer and its file live until their completion was seen, also on the way out after an error.
+// UringEngine: data of large files is copied into registered buffers and written by the kernel's workers;
+// creation, attributes and small files are plain system calls, since io_uring hands creations to a worker
+// thread, has no chown or utimens, and costs a small file more than it saves. Invariant: a buffer and its
+// file live until their completion was seen, also on the way out after an error.
 #include <liburing.h>
 
 #include <algorithm>
@@ -38,8 +38,8 @@ class Ring {
   }
   /// A negative errno on failure.
   int Open() {
-    // COOP_TASKRUN (5.19) saves an interrupt per completion. SINGLE_ISSUER is not used: an engine may be made on one
-    // thread and used on another.
+    // COOP_TASKRUN (5.19) saves an interrupt per completion. SINGLE_ISSUER is not used: an engine may be made
+    // on one thread and used on another.
     int result = io_uring_queue_init(kRingEntries, &ring_, IORING_SETUP_COOP_TASKRUN);
     if (result == -EINVAL) result = io_uring_queue_init(kRingEntries, &ring_, 0);
     open_ = result == 0;
@@ -68,7 +68,8 @@ class UringEngine final : public IoEngine {
 
   Result<void> Open();
   std::string_view name() const override { return "uring"; }
-  Result<FileId> Create(FdRef dir, std::string_view name, const Attributes& attributes, uint64_t size) override;
+  Result<FileId> Create(FdRef dir, std::string_view name, const Attributes& attributes,
+                        uint64_t size) override;
   Result<void> Write(FileId id, uint64_t offset, std::span<const std::byte> data) override;
   Result<void> Close(FileId id) override;
   Result<void> Drain() override;
@@ -159,7 +160,8 @@ Result<void> UringEngine::Open() {
   // Refused when RLIMIT_MEMLOCK is small: then the kernel maps the buffers at each write.
   registered_ = io_uring_register_buffers(ring_.get(), vectors.data(), kBuffers) == 0;
   std::array<unsigned, 2> workers = {kMaxWorkers, 0};  // bounded (files), unbounded (0: unchanged)
-  (void)io_uring_register_iowq_max_workers(ring_.get(), workers.data());  // before 5.15: no limit, only slower
+  (void)io_uring_register_iowq_max_workers(ring_.get(),
+                                           workers.data());  // before 5.15: no limit, only slower
   return {};
 }
 
@@ -252,7 +254,8 @@ Result<size_t> UringEngine::FreeOperation() {
     for (size_t i = 0; i < kBuffers; ++i) {
       if (operations_[i].phase() == WriteOperation::Phase::kFree) return i;
     }
-    // With many files open at once all buffers can be filling: start them rather than wait for what never comes.
+    // With many files open at once all buffers can be filling: start them rather than wait for what never
+    // comes.
     for (File& file : files_) {
       if (in_flight_ > 0) break;
       if (file.filling != kNone) SNAP_TRY_VOID(StartWrite(file));
@@ -339,8 +342,12 @@ void UringEngine::Reap() {
   for (unsigned i = 0; i < count; ++i) {
     const size_t index = taken[i].tag & UINT32_MAX;
     switch (static_cast<Kind>(taken[i].tag >> 32U)) {
-      case Kind::kWrite: CompleteWrite(index, taken[i].res); break;
-      case Kind::kSync: syncs_[index].Complete(taken[i].res); break;
+      case Kind::kWrite:
+        CompleteWrite(index, taken[i].res);
+        break;
+      case Kind::kSync:
+        syncs_[index].Complete(taken[i].res);
+        break;
     }
   }
 }
@@ -361,7 +368,8 @@ void UringEngine::CompleteWrite(size_t index, int res) {
   file.writeback_due += kBufferBytes;
   if (file.writeback_due >= kWritebackStep) {
     file.writeback_due = 0;
-    (void)sys::StartWriteback(file.fd, 0, 0);  // of all there is; only a hint, the commit's flush reports failures
+    (void)sys::StartWriteback(file.fd, 0,
+                              0);  // of all there is; only a hint, the commit's flush reports failures
   }
   if (file.phase == File::Phase::kClosing && file.pending == 0) CompleteFile(file);
 }

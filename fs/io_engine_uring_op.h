@@ -42,8 +42,8 @@ class WriteOperation {
     SNAP_CHECK(phase_ == Phase::kFilling && filled_ > 0);
     phase_ = Phase::kWriting;
   }
-  /// The result of a submitted write: bytes, or a negative errno. Short writes and interruptions are continued; a
-  /// write of nothing is a failure, since trying it again could go on for ever.
+  /// The result of a submitted write: bytes, or a negative errno. Short writes and interruptions are
+  /// continued; a write of nothing is a failure, since trying it again could go on for ever.
   Next Complete(int res) {
     SNAP_CHECK(phase_ == Phase::kWriting);
     if (res == -EINTR || res == -EAGAIN) return Next::kSubmitRest;

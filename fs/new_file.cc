@@ -50,30 +50,33 @@ Result<void> ApplyAttributesAt(FdRef dir, const char* name, FileType type, const
   }
   for (const Xattr& xattr : attributes.xattrs) {
     if (!MayHaveUserXattrs(type) && xattr.name.starts_with("user.")) continue;
-    SNAP_TRY_SYS_VOID(sys::SetXattrAt(dir, name, xattr.name.c_str(), Bytes(xattr.value)), "set xattr {} of {}",
-                      Quote(xattr.name), PathAt(dir, name));
+    SNAP_TRY_SYS_VOID(sys::SetXattrAt(dir, name, xattr.name.c_str(), Bytes(xattr.value)),
+                      "set xattr {} of {}", Quote(xattr.name), PathAt(dir, name));
   }
-  SNAP_TRY_SYS_VOID(sys::SetTimesAt(dir, name, TimesOf(attributes)), "set the times of {}", PathAt(dir, name));
+  SNAP_TRY_SYS_VOID(sys::SetTimesAt(dir, name, TimesOf(attributes)), "set the times of {}",
+                    PathAt(dir, name));
   return {};
 }
 
 Result<UniqueFd> NewFileMaker::Create(FdRef dir, std::string_view name, const Attributes& attributes) {
   std::array<char, RelPath::kMaxName + 1> c_name{};
-  if (name.size() > RelPath::kMaxName) return Error(Errno(ENAMETOOLONG), fmt::format("create {}", Quote(name)));
+  if (name.size() > RelPath::kMaxName)
+    return Error(Errno(ENAMETOOLONG), fmt::format("create {}", Quote(name)));
   name.copy(c_name.data(), name.size());
   constexpr int kFlags = O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW;
 
   if (defaults_.has_value()) [[likely]] {
-    SNAP_TRY_SYS(UniqueFd file, sys::OpenAt(dir, c_name.data(), kFlags, CreationMode(attributes)), "create {}",
-                 PathAt(dir, name));
+    SNAP_TRY_SYS(UniqueFd file, sys::OpenAt(dir, c_name.data(), kFlags, CreationMode(attributes)),
+                 "create {}", PathAt(dir, name));
     return file;
   }
   // Only a file that asks for all bits shows which ones creation takes away.
-  SNAP_TRY_SYS(UniqueFd file, sys::OpenAt(dir, c_name.data(), kFlags, kPlainBits), "create {}", PathAt(dir, name));
+  SNAP_TRY_SYS(UniqueFd file, sys::OpenAt(dir, c_name.data(), kFlags, kPlainBits), "create {}",
+               PathAt(dir, name));
   SNAP_TRY_SYS(const struct stat stat, sys::FStat(file), "stat {}", PathOf(file));
   const NewFileDefaults defaults{stat.st_uid, stat.st_gid, kPlainBits & ~stat.st_mode};
-  SNAP_TRY_SYS_VOID(sys::FChmod(file, CreationMode(attributes) & ~defaults.cleared), "set the permissions of {}",
-                    PathOf(file));
+  SNAP_TRY_SYS_VOID(sys::FChmod(file, CreationMode(attributes) & ~defaults.cleared),
+                    "set the permissions of {}", PathOf(file));
   defaults_ = defaults;
   return file;
 }

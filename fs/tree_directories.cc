@@ -1,4 +1,5 @@
-// Descriptors are a cache: consecutive entries of a tar are mostly in the same directory, so the last few suffice.
+// Descriptors are a cache: consecutive entries of a tar are mostly in the same directory, so the last few
+// suffice.
 #include "fs/tree_directories.h"
 
 #include <algorithm>
@@ -9,8 +10,7 @@
 
 namespace snap {
 
-TreeDirectories::TreeDirectories(UniqueFd root, size_t max_open)
-    : max_open_(std::max<size_t>(max_open, 4)) {
+TreeDirectories::TreeDirectories(UniqueFd root, size_t max_open) : max_open_(std::max<size_t>(max_open, 4)) {
   root_.fd_ = std::move(root);
 }
 

@@ -1,7 +1,7 @@
-// TreeDirectories: the directories a layer being written has so far, what is special about the names in them, and a
-// bounded number of descriptors for them.
-// Invariant: every directory in the tree on disk was made by the owner of this object and has its record here, so no
-// path of the layer is ever resolved by the kernel through anything but these directories.
+// TreeDirectories: the directories a layer being written has so far, what is special about the names in them,
+// and a bounded number of descriptors for them. Invariant: every directory in the tree on disk was made by
+// the owner of this object and has its record here, so no path of the layer is ever resolved by the kernel
+// through anything but these directories.
 #pragma once
 
 #include <sys/types.h>
@@ -23,14 +23,14 @@ namespace snap {
 
 struct TreeDirectory;
 
-/// What is known about a name beyond "the layer made a file of it", which is not recorded: ten million files must not
-/// cost memory.
+/// What is known about a name beyond "the layer made a file of it", which is not recorded: ten million files
+/// must not cost memory.
 struct TreeName {
   enum class State : uint8_t {
     kFileOrNothing,  ///< whatever is on disk is not a directory of ours
     kWhiteout,       ///< a whiteout is on disk
     kDirectory,
-    kLowerLink,      ///< a hard link to a lower layer's file; nothing is on disk
+    kLowerLink,  ///< a hard link to a lower layer's file; nothing is on disk
   };
   State state = State::kFileOrNothing;
   bool whited_out = false;  ///< the layer removes the lower entry of this name, whatever else it puts there
@@ -44,11 +44,11 @@ struct TreeDirectory {
   TreeDirectory* parent = nullptr;  // null: the root
   std::string_view name;            // the key in parent->names
   Names names;
-  Attributes attributes;      // applied last: until then all may be created below it, and nothing is inherited
+  Attributes attributes;  // applied last: until then all may be created below it, and nothing is inherited
   mode_t permissions_on_disk = 0;
-  bool named = false;         // by the layer itself; false: only implied by what lies in it
-  bool opaque = false;        // the layer says so
-  bool replaces = false;      // takes the place of something that is gone, so nothing lower may show through
+  bool named = false;     // by the layer itself; false: only implied by what lies in it
+  bool opaque = false;    // the layer says so
+  bool replaces = false;  // takes the place of something that is gone, so nothing lower may show through
 
   bool HidesLower() const { return opaque || replaces; }
   const char* c_name() const { return name.data(); }  // a std::string's

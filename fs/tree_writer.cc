@@ -1,5 +1,5 @@
-// What an entry does to what is already there. Names are tried first and looked at only when the kernel says EEXIST,
-// since nearly every name of a layer is new.
+// What an entry does to what is already there. Names are tried first and looked at only when the kernel says
+// EEXIST, since nearly every name of a layer is new.
 #include "fs/tree_writer.h"
 
 #include <sys/stat.h>
@@ -17,10 +17,10 @@ namespace snap {
 namespace {
 
 constexpr uint64_t kBlockBytes = 4096;
-constexpr size_t kFastSymlinkBytes = 60;   // ext4 keeps shorter targets in the inode
+constexpr size_t kFastSymlinkBytes = 60;  // ext4 keeps shorter targets in the inode
 constexpr mode_t kImpliedPermissions = 0755;
-constexpr mode_t kOwnerAll = 0700;         // while staging: directories without them must still take entries
-constexpr uint64_t kRecordOverhead = 64;   // a map node and its allocation, roughly
+constexpr mode_t kOwnerAll = 0700;        // while staging: directories without them must still take entries
+constexpr uint64_t kRecordOverhead = 64;  // a map node and its allocation, roughly
 constexpr const char* kProbeName = ".snap-probe";
 
 UniqueFd OpenRoot(FdRef root_dir, std::optional<Error>& failed) {
@@ -31,8 +31,8 @@ UniqueFd OpenRoot(FdRef root_dir, std::optional<Error>& failed) {
 }
 
 Error NotADirectory(std::string_view parent, const RelPath& path) {
-  return MakeError(ErrorCode::kInvalidArgument, "create {}: {} is not a directory in this layer", Quote(path.str()),
-                   Quote(parent));
+  return MakeError(ErrorCode::kInvalidArgument, "create {}: {} is not a directory in this layer",
+                   Quote(path.str()), Quote(parent));
 }
 
 // The name of a path as the kernel wants it: the end of a C string.
@@ -46,7 +46,8 @@ bool IsBelow(const RelPath& path, const RelPath& ancestor) {
 
 std::pair<std::string_view, std::string_view> SplitFirst(std::string_view path) {
   const size_t slash = path.find('/');
-  return {path.substr(0, slash), slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1)};
+  return {path.substr(0, slash),
+          slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1)};
 }
 
 uint64_t Size(const Attributes& attributes) {
@@ -95,12 +96,14 @@ Result<void> TreeWriter::Usable() const {
 Result<void> TreeWriter::Charge(uint64_t bytes) {
   memory_bytes_ += bytes;
   if (memory_bytes_ <= options_.max_memory_bytes) return {};
-  return MakeError(ErrorCode::kLimitExceeded,
-                   "layer has more directories, whiteouts and links into lower layers than fit {} bytes of memory",
-                   options_.max_memory_bytes);
+  return MakeError(
+      ErrorCode::kLimitExceeded,
+      "layer has more directories, whiteouts and links into lower layers than fit {} bytes of memory",
+      options_.max_memory_bytes);
 }
 
-// --- names -------------------------------------------------------------------------------------------------------
+// --- names
+// -------------------------------------------------------------------------------------------------------
 
 Result<TreeName*> TreeWriter::RecordOf(TreeDirectory& parent, std::string_view name) {
   if (TreeName* record = TreeDirectories::Find(parent, name)) return record;
@@ -127,14 +130,16 @@ Result<TreeDirectory*> TreeWriter::Enter(TreeDirectory& parent, std::string_view
   bool replaces = false;
   if (const TreeName* record = TreeDirectories::Find(parent, name)) {
     switch (record->state) {
-      case TreeName::State::kDirectory: return record->directory.get();
+      case TreeName::State::kDirectory:
+        return record->directory.get();
       case TreeName::State::kWhiteout:
         SNAP_TRY_VOID(Vacate(parent, std::string(name).c_str()));
         replaces = true;
         break;
       case TreeName::State::kLowerLink:
         return NotADirectory(TreeDirectories::PathOf(parent, name), path);
-      case TreeName::State::kFileOrNothing: break;
+      case TreeName::State::kFileOrNothing:
+        break;
     }
   }
   Result<TreeDirectory*> made = MakeDirectory(parent, name, kImpliedPermissions, replaces);
@@ -144,8 +149,8 @@ Result<TreeDirectory*> TreeWriter::Enter(TreeDirectory& parent, std::string_view
   return made;
 }
 
-Result<TreeDirectory*> TreeWriter::MakeDirectory(TreeDirectory& parent, std::string_view name, mode_t permissions,
-                                                 bool replaces) {
+Result<TreeDirectory*> TreeWriter::MakeDirectory(TreeDirectory& parent, std::string_view name,
+                                                 mode_t permissions, bool replaces) {
   const std::string c_name(name);
   const mode_t mode = (permissions & 0777U) | kOwnerAll;
   SNAP_TRY(const FdRef dir, directories_.Open(parent));
@@ -167,7 +172,8 @@ Result<void> TreeWriter::Vacate(TreeDirectory& parent, const char* name) {
   if (record == nullptr) return {};
   SNAP_TRY(const FdRef dir, directories_.Open(parent));
   switch (record->state) {
-    case TreeName::State::kFileOrNothing: return {};
+    case TreeName::State::kFileOrNothing:
+      return {};
     case TreeName::State::kWhiteout:
       SNAP_TRY_SYS_VOID(sys::UnlinkAt(dir, name), "replace whiteout {}", Quote(name));
       --usage_.entries;
@@ -187,11 +193,12 @@ Result<void> TreeWriter::Vacate(TreeDirectory& parent, const char* name) {
   return {};
 }
 
-// Puts something that is not a directory at `path`. `create` gets the directory's descriptor and the name; it is called
-// again after the file of an earlier entry was removed.
+// Puts something that is not a directory at `path`. `create` gets the directory's descriptor and the name; it
+// is called again after the file of an earlier entry was removed.
 template <typename Create>
 Result<void> TreeWriter::Put(const RelPath& path, Create create) {
-  if (path.IsRoot()) return MakeError(ErrorCode::kInvalidArgument, "the root of a layer can only be a directory");
+  if (path.IsRoot())
+    return MakeError(ErrorCode::kInvalidArgument, "the root of a layer can only be a directory");
   SNAP_TRY(TreeDirectory * parent, ParentOf(path));
   const char* const name = CName(path);
   SNAP_TRY_VOID(Vacate(*parent, name));
@@ -206,7 +213,8 @@ Result<void> TreeWriter::Put(const RelPath& path, Create create) {
   return created;
 }
 
-// --- entries -----------------------------------------------------------------------------------------------------
+// --- entries
+// -----------------------------------------------------------------------------------------------------
 
 Result<void> TreeWriter::Directory(const RelPath& path, const Attributes& attributes) {
   SNAP_TRY_VOID(Usable());
@@ -243,8 +251,8 @@ Result<void> TreeWriter::PutDirectory(const RelPath& path, const Attributes& att
 Result<void> TreeWriter::Symlink(const RelPath& path, std::string_view target, const Attributes& attributes) {
   SNAP_TRY_VOID(Usable());
   if (target.find('\0') != std::string_view::npos) {
-    return Latch(Result<void>(
-        MakeError(ErrorCode::kInvalidArgument, "symlink {} has a NUL byte in its target", Quote(path.str()))));
+    return Latch(Result<void>(MakeError(ErrorCode::kInvalidArgument,
+                                        "symlink {} has a NUL byte in its target", Quote(path.str()))));
   }
   if (target.size() >= kFastSymlinkBytes) usage_.disk_bytes += kBlockBytes;
   const std::string c_target(target);
@@ -254,19 +262,29 @@ Result<void> TreeWriter::Symlink(const RelPath& path, std::string_view target, c
   }));
 }
 
-Result<void> TreeWriter::Node(const RelPath& path, FileType type, dev_t device, const Attributes& attributes) {
+Result<void> TreeWriter::Node(const RelPath& path, FileType type, dev_t device,
+                              const Attributes& attributes) {
   SNAP_TRY_VOID(Usable());
   return Latch(PutNode(path, type, device, attributes));
 }
 
-Result<void> TreeWriter::PutNode(const RelPath& path, FileType type, dev_t device, const Attributes& attributes) {
+Result<void> TreeWriter::PutNode(const RelPath& path, FileType type, dev_t device,
+                                 const Attributes& attributes) {
   mode_t format = 0;
   switch (type) {
-    case FileType::kCharDevice: format = S_IFCHR; break;
-    case FileType::kBlockDevice: format = S_IFBLK; break;
-    case FileType::kFifo: format = S_IFIFO; device = 0; break;
+    case FileType::kCharDevice:
+      format = S_IFCHR;
+      break;
+    case FileType::kBlockDevice:
+      format = S_IFBLK;
+      break;
+    case FileType::kFifo:
+      format = S_IFIFO;
+      device = 0;
+      break;
     default:
-      return MakeError(ErrorCode::kInvalidArgument, "node {} is neither a device nor a fifo", Quote(path.str()));
+      return MakeError(ErrorCode::kInvalidArgument, "node {} is neither a device nor a fifo",
+                       Quote(path.str()));
   }
   if (type == FileType::kCharDevice && device == 0) {
     return MakeError(ErrorCode::kInvalidArgument, "device {} is 0:0, which is overlayfs' whiteout",
@@ -309,7 +327,8 @@ Result<void> TreeWriter::EndFile() {
   return Latch(engine_->Close(*std::exchange(file_, std::nullopt)));
 }
 
-// --- hard links --------------------------------------------------------------------------------------------------
+// --- hard links
+// --------------------------------------------------------------------------------------------------
 
 Result<void> TreeWriter::HardLink(const RelPath& path, const RelPath& target) {
   SNAP_TRY_VOID(Usable());
@@ -318,7 +337,8 @@ Result<void> TreeWriter::HardLink(const RelPath& path, const RelPath& target) {
 
 Result<void> TreeWriter::PutHardLink(const RelPath& path, const RelPath& target) {
   const auto refuse = [&](std::string_view why) {
-    return MakeError(ErrorCode::kInvalidArgument, "hard link {} to {}, {}", Quote(path.str()), Quote(target.str()), why);
+    return MakeError(ErrorCode::kInvalidArgument, "hard link {} to {}, {}", Quote(path.str()),
+                     Quote(target.str()), why);
   };
   if (path.IsRoot()) return refuse("but the root of a layer can only be a directory");
   if (target.IsRoot()) return refuse("which is a directory");
@@ -326,14 +346,17 @@ Result<void> TreeWriter::PutHardLink(const RelPath& path, const RelPath& target)
   SNAP_TRY(const Target found, FindTarget(target, path));
   if (found.record != nullptr) {
     switch (found.record->state) {
-      case TreeName::State::kDirectory: return refuse("which is a directory");
-      case TreeName::State::kWhiteout: return refuse("which this layer removes");
+      case TreeName::State::kDirectory:
+        return refuse("which is a directory");
+      case TreeName::State::kWhiteout:
+        return refuse("which this layer removes");
       case TreeName::State::kLowerLink: {
         if (path == target) return {};
         const RelPath lower_target = *found.record->link_target;
         return PutLowerLink(path, lower_target);
       }
-      case TreeName::State::kFileOrNothing: break;
+      case TreeName::State::kFileOrNothing:
+        break;
     }
   }
   const char* const target_name = CName(target);
@@ -352,7 +375,8 @@ Result<void> TreeWriter::PutHardLink(const RelPath& path, const RelPath& target)
         return {};
       });
     }
-    if (!(exists.error() == ENOENT)) return Error(exists.error(), fmt::format("stat {}", Quote(target.str())));
+    if (!(exists.error() == ENOENT))
+      return Error(exists.error(), fmt::format("stat {}", Quote(target.str())));
   }
   if (path == target) return refuse("which is itself and does not exist");
   return PutLowerLink(path, target);
@@ -383,7 +407,8 @@ Result<void> TreeWriter::PutLowerLink(const RelPath& path, const RelPath& target
   SNAP_TRY_VOID(Put(path, [&](FdRef dir, const char* name) -> Result<void> {
     const auto there = sys::StatAt(dir, name);
     if (!there.ok() && there.error() == ENOENT) return {};
-    return Error(there.ok() ? Errno(EEXIST) : there.error(), fmt::format("create hard link {}", Quote(path.str())));
+    return Error(there.ok() ? Errno(EEXIST) : there.error(),
+                 fmt::format("create hard link {}", Quote(path.str())));
   }));
   SNAP_TRY(TreeDirectory * parent, ParentOf(path));
   SNAP_TRY(TreeName * record, RecordOf(*parent, path.Name()));
@@ -392,7 +417,8 @@ Result<void> TreeWriter::PutLowerLink(const RelPath& path, const RelPath& target
   return {};
 }
 
-// --- whiteouts ---------------------------------------------------------------------------------------------------
+// --- whiteouts
+// ---------------------------------------------------------------------------------------------------
 
 Result<void> TreeWriter::Whiteout(const RelPath& path) {
   SNAP_TRY_VOID(Usable());
@@ -400,7 +426,8 @@ Result<void> TreeWriter::Whiteout(const RelPath& path) {
 }
 
 Result<void> TreeWriter::PutWhiteout(const RelPath& path) {
-  if (path.IsRoot()) return MakeError(ErrorCode::kInvalidArgument, "the root of a layer cannot be whited out");
+  if (path.IsRoot())
+    return MakeError(ErrorCode::kInvalidArgument, "the root of a layer cannot be whited out");
   SNAP_TRY(TreeDirectory * parent, ParentOf(path));
   SNAP_TRY(TreeName * record, RecordOf(*parent, path.Name()));
   record->whited_out = true;

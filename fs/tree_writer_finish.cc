@@ -1,5 +1,6 @@
-// The end of a TreeWriter: what had to wait for the last entry. Directories get their attributes deepest first, so that
-// no later creation changes a time, and no set-group-id bit or default ACL was there to be inherited.
+// The end of a TreeWriter: what had to wait for the last entry. Directories get their attributes deepest
+// first, so that no later creation changes a time, and no set-group-id bit or default ACL was there to be
+// inherited.
 #include <algorithm>
 #include <unordered_set>
 #include <utility>
@@ -20,8 +21,8 @@ Result<RelPath> RelPathOf(const TreeDirectory& directory, std::string_view name)
 }
 
 // Counts everything below `directory` from what the file system says. Recursion: at most RelPath::kMaxDepth.
-Result<void> Recount(TreeDirectories& directories, TreeDirectory& directory, std::unordered_set<uint64_t>& linked,
-                     LayerUsage& usage) {
+Result<void> Recount(TreeDirectories& directories, TreeDirectory& directory,
+                     std::unordered_set<uint64_t>& linked, LayerUsage& usage) {
   SNAP_TRY(const FdRef dir, directories.Open(directory));
   SNAP_TRY_SYS(const auto entries, sys::ListDir(dir), "list {}", Quote(TreeDirectories::PathOf(directory)));
   for (const sys::DirEntry& entry : entries) {

@@ -48,8 +48,9 @@ Attributes Owned(uint32_t permissions, uint32_t uid, uint32_t gid) {
 
 std::vector<FileSpec> Specs() {
   std::vector<FileSpec> specs;
-  for (const uint64_t size : {uint64_t{0}, uint64_t{1}, 4096 - uint64_t{1}, 64 * kKiB - 1, 64 * kKiB, 64 * kKiB + 1,
-                              256 * kKiB - 1, 256 * kKiB, 512 * kKiB, 512 * kKiB + 1, 5 * kMiB, 20 * kMiB + 7}) {
+  for (const uint64_t size :
+       {uint64_t{0}, uint64_t{1}, 4096 - uint64_t{1}, 64 * kKiB - 1, 64 * kKiB, 64 * kKiB + 1, 256 * kKiB - 1,
+        256 * kKiB, 512 * kKiB, 512 * kKiB + 1, 5 * kMiB, 20 * kMiB + 7}) {
     specs.push_back({fmt::format("size-{}", size), Plain(), size, {}});
   }
   specs.push_back({"hole-start", Plain(), 3 * kMiB, {{2 * kMiB, kMiB}}});
@@ -64,9 +65,10 @@ std::vector<FileSpec> Specs() {
   specs.push_back({"world-writable", Plain(0777), 3, {}});
   specs.push_back({"large-ids", Owned(0600, 4'000'000'000U, 4'000'000'001U), 3, {}});
   FileSpec xattrs{"xattrs", Owned(0755, 1000, 1000), kMiB, {}};
-  xattrs.attributes.xattrs = {{"security.capability", std::string("\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20)},
-                              {"user.empty", ""},
-                              {"user.bytes", std::string("a\0\xff", 3)}};
+  xattrs.attributes.xattrs = {
+      {"security.capability", std::string("\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20)},
+      {"user.empty", ""},
+      {"user.bytes", std::string("a\0\xff", 3)}};
   specs.push_back(xattrs);
   FileSpec old{"before-1970", Plain(), 5, {}};
   old.attributes.mtime = {-1, 999'999'999};
@@ -121,14 +123,18 @@ class IoEngineContract : public testing::TestWithParam<IoEngineKind> {
 
 std::string EngineName(const testing::TestParamInfo<IoEngineKind>& info) {
   switch (info.param) {
-    case IoEngineKind::kAuto: return "Auto";
-    case IoEngineKind::kPlain: return "Plain";
-    case IoEngineKind::kUring: return "Uring";
+    case IoEngineKind::kAuto:
+      return "Auto";
+    case IoEngineKind::kPlain:
+      return "Plain";
+    case IoEngineKind::kUring:
+      return "Uring";
   }
   return "Unknown";
 }
 INSTANTIATE_TEST_SUITE_P(Engines, IoEngineContract,
-                         testing::Values(IoEngineKind::kAuto, IoEngineKind::kPlain, IoEngineKind::kUring), EngineName);
+                         testing::Values(IoEngineKind::kAuto, IoEngineKind::kPlain, IoEngineKind::kUring),
+                         EngineName);
 
 TEST_P(IoEngineContract, FilesHaveTheirBytesAndAttributes) {
   for (const FileSpec& spec : Specs()) Expect(WriteSpec(*engine_, temp_.fd(), spec, 100'000));
@@ -144,7 +150,8 @@ TEST_P(IoEngineContract, FilesHaveTheirBytesAndAttributes) {
     EXPECT_EQ(found->st_mtim.tv_nsec, spec.attributes.mtime.tv_nsec);
     ASSERT_EQ(static_cast<uint64_t>(found->st_size), spec.size);
     for (const Xattr& xattr : spec.attributes.xattrs) {
-      EXPECT_EQ(*sys::GetXattrAt(temp_.fd(), spec.name.c_str(), xattr.name.c_str()), xattr.value) << xattr.name;
+      EXPECT_EQ(*sys::GetXattrAt(temp_.fd(), spec.name.c_str(), xattr.name.c_str()), xattr.value)
+          << xattr.name;
     }
     const UniqueFd file = *sys::OpenAt(temp_.fd(), spec.name.c_str(), O_RDONLY);
     for (const DataExtent& extent : ExtentsOf(spec)) {
@@ -162,10 +169,8 @@ TEST_P(IoEngineContract, FilesHaveTheirBytesAndAttributes) {
 
 TEST_P(IoEngineContract, WhatIsNotWrittenIsAHole) {
   const std::pair<const char*, const char*> cases[] = {
-      {"hole-start", "2097152+1048576"},
-      {"hole-middle", "0+1048576 2097152+1048576"},
-      {"hole-end", "0+1048576"},
-      {"hole-end-small", "0+4096"},
+      {"hole-start", "2097152+1048576"}, {"hole-middle", "0+1048576 2097152+1048576"},
+      {"hole-end", "0+1048576"},         {"hole-end-small", "0+4096"},
       {"only-hole", "4294967296+4096"},
   };
   for (const FileSpec& spec : Specs()) {
@@ -200,13 +205,16 @@ TEST_P(IoEngineContract, TreeIsTheSameWhateverTheEngineAndTheChunks) {
 
 TEST_P(IoEngineContract, UmaskDoesNotShow) {
   const mode_t before = ::umask(0077);
-  const FileSpec specs[] = {{"first", Plain(0644), 3, {}}, {"second", Plain(0777), kMiB, {}},
-                            {"third", Plain(0600), 3, {}}, {"fourth", Owned(04755, 5, 5), 3, {}}};
+  const FileSpec specs[] = {{"first", Plain(0644), 3, {}},
+                            {"second", Plain(0777), kMiB, {}},
+                            {"third", Plain(0600), 3, {}},
+                            {"fourth", Owned(04755, 5, 5), 3, {}}};
   for (const FileSpec& spec : specs) Expect(WriteSpec(*engine_, temp_.fd(), spec, kMiB));
   Expect(engine_->Drain());
   (void)::umask(before);
   for (const FileSpec& spec : specs) {
-    EXPECT_EQ(sys::StatAt(temp_.fd(), spec.name.c_str())->st_mode & 07777, spec.attributes.permissions) << spec.name;
+    EXPECT_EQ(sys::StatAt(temp_.fd(), spec.name.c_str())->st_mode & 07777, spec.attributes.permissions)
+        << spec.name;
   }
 }
 
@@ -215,7 +223,9 @@ TEST_P(IoEngineContract, ManyOpenFilesTakeWritesInTurns) {
   constexpr uint64_t kSize = kMiB + 17;
   const std::vector<std::byte> data = Pattern(3, kSize);
   std::vector<IoEngine::FileId> ids;
-  for (int i = 0; i < kFiles; ++i) ids.push_back(*engine_->Create(temp_.fd(), fmt::format("f{}", i), Plain(), kSize));
+  ids.reserve(kFiles);
+  for (int i = 0; i < kFiles; ++i)
+    ids.push_back(*engine_->Create(temp_.fd(), fmt::format("f{}", i), Plain(), kSize));
   constexpr size_t kStep = 60'000;
   for (size_t at = 0; at < kSize; at += kStep) {
     for (const IoEngine::FileId id : ids) {
@@ -230,10 +240,13 @@ TEST_P(IoEngineContract, ManyOpenFilesTakeWritesInTurns) {
 }
 
 TEST_P(IoEngineContract, ManyFilesInFlightLeaveNoDescriptorOpen) {
-  const auto open_files = [] { return sys::ListDir(*sys::OpenAt(FdRef::Cwd(), "/proc/self/fd", O_RDONLY))->size(); };
+  const auto open_files = [] {
+    return sys::ListDir(*sys::OpenAt(FdRef::Cwd(), "/proc/self/fd", O_RDONLY))->size();
+  };
   const size_t before = open_files();
   for (int i = 0; i < 500; ++i) {
-    Expect(WriteSpec(*engine_, temp_.fd(), {fmt::format("f{}", i), Plain(), i % 2 == 0 ? 300 * kKiB : 100, {}}, kMiB));
+    Expect(WriteSpec(*engine_, temp_.fd(),
+                     {fmt::format("f{}", i), Plain(), i % 2 == 0 ? 300 * kKiB : 100, {}}, kMiB));
     EXPECT_LT(open_files(), before + 100);
   }
   Expect(engine_->Drain());
@@ -374,16 +387,16 @@ TEST(WriteOperation, EveryResultOfTheKernelLeadsToTheNextStep) {
   struct Case {
     const char* what;
     std::vector<int> results;
-    WriteOperation::Phase end;
     uint64_t rest_offset;
     int error;
+    WriteOperation::Phase end;
   };
   const Case cases[] = {
-      {"whole", {100}, WriteOperation::Phase::kDone, 1100, 0},
-      {"short", {1, 98, 1}, WriteOperation::Phase::kDone, 1100, 0},
-      {"interrupted", {-EINTR, 60, -EAGAIN, 40}, WriteOperation::Phase::kDone, 1100, 0},
-      {"disk full after a short write", {60, -ENOSPC}, WriteOperation::Phase::kFailed, 1060, ENOSPC},
-      {"nothing written", {0}, WriteOperation::Phase::kFailed, 1000, EIO},
+      {"whole", {100}, 1100, 0, WriteOperation::Phase::kDone},
+      {"short", {1, 98, 1}, 1100, 0, WriteOperation::Phase::kDone},
+      {"interrupted", {-EINTR, 60, -EAGAIN, 40}, 1100, 0, WriteOperation::Phase::kDone},
+      {"disk full after a short write", {60, -ENOSPC}, 1060, ENOSPC, WriteOperation::Phase::kFailed},
+      {"nothing written", {0}, 1000, EIO, WriteOperation::Phase::kFailed},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.what);

@@ -1,4 +1,5 @@
-// ListTree: everything a tree on disk says about its files, as text, so that trees can be compared and differences read.
+// ListTree: everything a tree on disk says about its files, as text, so that trees can be compared and
+// differences read.
 #pragma once
 
 #include <dirent.h>
@@ -43,8 +44,8 @@ inline std::string DescribeFile(FdRef dir, const char* name) {
   const auto found = sys::StatAt(dir, name);
   if (!found.ok()) return "missing: " + found.error().Message();
   const struct stat& stat = *found;
-  std::string out = fmt::format("mode {:06o} owner {}:{} mtime {}.{:09}", stat.st_mode, stat.st_uid, stat.st_gid,
-                                stat.st_mtim.tv_sec, stat.st_mtim.tv_nsec);
+  std::string out = fmt::format("mode {:06o} owner {}:{} mtime {}.{:09}", stat.st_mode, stat.st_uid,
+                                stat.st_gid, stat.st_mtim.tv_sec, stat.st_mtim.tv_nsec);
   if (!S_ISDIR(stat.st_mode)) out += fmt::format(" links {} size {}", stat.st_nlink, stat.st_size);
   if (S_ISCHR(stat.st_mode) || S_ISBLK(stat.st_mode)) {
     out += fmt::format(" device {}:{}", major(stat.st_rdev), minor(stat.st_rdev));

@@ -61,7 +61,8 @@ class TreeWriterTest : public testing::Test {
     EXPECT_THAT(result.error().message(), HasSubstr(std::string(text)));
   }
 
-  Result<void> TryFile(std::string_view path, std::string_view text = "", const Attributes& attributes = Attr(0644)) {
+  Result<void> TryFile(std::string_view path, std::string_view text = "",
+                       const Attributes& attributes = Attr(0644)) {
     SNAP_TRY_VOID(writer_->BeginFile(Path(path), attributes, text.size()));
     if (!text.empty()) SNAP_TRY_VOID(writer_->WriteData(0, std::as_bytes(std::span(text))));
     return writer_->EndFile();
@@ -73,7 +74,9 @@ class TreeWriterTest : public testing::Test {
   void Link(std::string_view path, std::string_view target) {
     Expect(writer_->Symlink(Path(path), target, Attr(0777)));
   }
-  void Hard(std::string_view path, std::string_view target) { Expect(writer_->HardLink(Path(path), Path(target))); }
+  void Hard(std::string_view path, std::string_view target) {
+    Expect(writer_->HardLink(Path(path), Path(target)));
+  }
   void Gone(std::string_view path) { Expect(writer_->Whiteout(Path(path))); }
   void Opaque(std::string_view path) { Expect(writer_->OpaqueDirectory(Path(path))); }
   LayerSummary Finish() {
@@ -110,7 +113,8 @@ class TreeWriterTest : public testing::Test {
   std::optional<TreeWriter> writer_;
 };
 
-// --- plain content -----------------------------------------------------------------------------------------------
+// --- plain content
+// -----------------------------------------------------------------------------------------------
 
 TEST_F(TreeWriterTest, EveryTypeHasItsAttributes) {
   Attributes owned = Attr(04751, 1'234'567'890);
@@ -185,8 +189,8 @@ TEST_F(TreeWriterTest, NothingIsInheritedFromDirectories) {
   ASSERT_TRUE(sys::FChown(tree_, 0, 77).ok());
   ASSERT_TRUE(sys::FChmod(tree_, 02775).ok());
   // An ACL as in Linux' posix_acl_xattr.h: version 2; user:: rwx, group:: rwx, other:: rwx.
-  const std::string acl("\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x04\0\x07\0\xff\xff\xff\xff\x20\0\x07\0\xff\xff\xff\xff",
-                        28);
+  const std::string acl(
+      "\x02\0\0\0\x01\0\x07\0\xff\xff\xff\xff\x04\0\x07\0\xff\xff\xff\xff\x20\0\x07\0\xff\xff\xff\xff", 28);
   const bool has_acls = sys::FSetXattr(tree_, "system.posix_acl_default", std::as_bytes(std::span(acl))).ok();
   Restart();
   Attributes mail = Attr(02775);
@@ -205,7 +209,8 @@ TEST_F(TreeWriterTest, NothingIsInheritedFromDirectories) {
   EXPECT_EQ(Stat("mail/box").st_gid, 0U);
   EXPECT_EQ(Stat("mail/box").st_mode, S_IFREG | 0644U);
   EXPECT_EQ(Stat("mail/dir/box").st_gid, 0U);
-  for (const char* name : {"mail/box", "mail/dir/box", "."}) EXPECT_TRUE(sys::ListXattrAt(tree_, name)->empty()) << name;
+  for (const char* name : {"mail/box", "mail/dir/box", "."})
+    EXPECT_TRUE(sys::ListXattrAt(tree_, name)->empty()) << name;
   EXPECT_EQ(sys::ListXattrAt(tree_, "mail")->size(), has_acls ? 1U : 0U);
 }
 
@@ -263,7 +268,9 @@ TEST_F(TreeWriterTest, DeepAndWideTreesNeedFewDescriptors) {
   Restart(options);
   std::string deep;
   for (int i = 0; i < 1000; ++i) deep += "d/";
-  const auto open_files = [] { return sys::ListDir(*sys::OpenAt(FdRef::Cwd(), "/proc/self/fd", O_RDONLY))->size(); };
+  const auto open_files = [] {
+    return sys::ListDir(*sys::OpenAt(FdRef::Cwd(), "/proc/self/fd", O_RDONLY))->size();
+  };
   const size_t before = open_files();
   for (int i = 0; i < 20; ++i) {
     File(deep + fmt::format("f{}", i), "deep");
@@ -276,7 +283,8 @@ TEST_F(TreeWriterTest, DeepAndWideTreesNeedFewDescriptors) {
   EXPECT_EQ(Stat((deep + ".").c_str()).st_mtim.tv_sec, 0);
 }
 
-// --- directories nobody named ------------------------------------------------------------------------------------
+// --- directories nobody named
+// ------------------------------------------------------------------------------------
 
 TEST_F(TreeWriterTest, MissingParentsAreImpliedUnlessNamedLater) {
   File("a/b/c/file");
@@ -306,13 +314,18 @@ TEST_F(TreeWriterTest, ImpliedDirectoriesBelowHiddenOnesAreNotReported) {
   EXPECT_FALSE(IsOpaque("opaque/sub"));
 }
 
-// --- the same name twice -----------------------------------------------------------------------------------------
+// --- the same name twice
+// -----------------------------------------------------------------------------------------
 
 TEST_F(TreeWriterTest, LastEntryOfANameWins) {
   const std::pair<const char*, std::function<void()>> kinds[] = {
       {"file", [&] { File("x", "content"); }},
       {"directory", [&] { Dir("x", Attr(0711)); }},
-      {"full directory", [&] { Dir("x"); File("x/below/file"); }},
+      {"full directory",
+       [&] {
+         Dir("x");
+         File("x/below/file");
+       }},
       {"symlink", [&] { Link("x", CanaryPath()); }},
       {"fifo", [&] { Expect(writer_->Node(Path("x"), FileType::kFifo, 0, Attr(0600))); }},
       {"hard link", [&] { Hard("x", "other"); }},
@@ -321,8 +334,8 @@ TEST_F(TreeWriterTest, LastEntryOfANameWins) {
   for (const auto& [first, put_first] : kinds) {
     for (const auto& [second, put_second] : kinds) {
       SCOPED_TRACE(fmt::format("{} then {}", first, second));
-      const bool both_directories = std::string_view(first).ends_with("directory") &&
-                                    std::string_view(second).ends_with("directory");
+      const bool both_directories =
+          std::string_view(first).ends_with("directory") && std::string_view(second).ends_with("directory");
       // What the second alone gives.
       const UniqueFd alone = temp_.MakeDir("alone");
       writer_.emplace(alone, *MakeIoEngine(IoEngineKind::kPlain));
@@ -336,8 +349,9 @@ TEST_F(TreeWriterTest, LastEntryOfANameWins) {
       }
       if (both_directories && std::string_view(first) == "full directory") {
         expected["x/below"] = "mode 040755 owner 0:0 mtime 0.000000000";
-        expected["x/below/file"] = "mode 100644 owner 0:0 mtime 1000000000.000000005 links 1 size 0 data [] sha256 " +
-                                   Digest::Of(std::string_view()).Hex();
+        expected["x/below/file"] =
+            "mode 100644 owner 0:0 mtime 1000000000.000000005 links 1 size 0 data [] sha256 " +
+            Digest::Of(std::string_view()).Hex();
       }
 
       const UniqueFd both = temp_.MakeDir("both");
@@ -396,7 +410,8 @@ TEST_F(TreeWriterTest, DirectoryCanComeBackAfterBeingReplaced) {
   EXPECT_TRUE(IsOpaque("d"));
 }
 
-// --- whiteouts ---------------------------------------------------------------------------------------------------
+// --- whiteouts
+// ---------------------------------------------------------------------------------------------------
 
 struct WhiteoutOrder {
   const char* name;
@@ -479,7 +494,8 @@ TEST_F(TreeWriterTest, OpaqueDirectoryKeepsItsAttributesAndTime) {
   EXPECT_EQ(ListTree(tree_)["d"], "mode 040550 owner 3:0 mtime 42.000000005 trusted.overlay.opaque='y'");
 }
 
-// --- hard links --------------------------------------------------------------------------------------------------
+// --- hard links
+// --------------------------------------------------------------------------------------------------
 
 TEST_F(TreeWriterTest, HardLinksToAnythingButDirectories) {
   Link("symlink", CanaryPath("/file"));
@@ -511,7 +527,8 @@ TEST_F(TreeWriterTest, HardLinkToALowerFileIsReported) {
   File("replaced");
   const LayerSummary summary = Finish();
   std::vector<std::string> links;
-  for (const LowerLink& link : summary.lower_links) links.push_back(link.path.str() + " -> " + link.target.str());
+  for (const LowerLink& link : summary.lower_links)
+    links.push_back(link.path.str() + " -> " + link.target.str());
   EXPECT_THAT(links, ElementsAre("dir/link -> usr/bin/tool", "gone -> x", "second -> usr/bin/tool",
                                  "third -> dir/absent"));
   EXPECT_THAT(Names(), ElementsAre("dir", "replaced"));
@@ -521,14 +538,54 @@ TEST_F(TreeWriterTest, HardLinkToALowerFileIsReported) {
 
 TEST_F(TreeWriterTest, HardLinkToWhatTheLayerRemovesIsRefusedInAnyOrder) {
   const std::pair<const char*, std::function<Result<void>()>> cases[] = {
-      {"whiteout first", [&] { Gone("t"); return writer_->HardLink(Path("link"), Path("t")); }},
-      {"whiteout after", [&] { Hard("link", "t"); Gone("t"); return Result<void>(); }},
-      {"parent removed", [&] { Gone("d"); Hard("link", "d/e/t"); return Result<void>(); }},
-      {"parent removed after", [&] { Hard("link", "d/e/t"); Gone("d"); return Result<void>(); }},
-      {"opaque parent", [&] { Opaque("d"); Hard("link", "d/e/t"); return Result<void>(); }},
-      {"opaque parent after", [&] { Hard("link", "d/t"); Opaque("d"); return Result<void>(); }},
-      {"opaque root", [&] { Hard("link", "t"); Opaque(""); return Result<void>(); }},
-      {"replaced parent", [&] { File("d"); Dir("d"); Hard("link", "d/t"); return Result<void>(); }},
+      {"whiteout first",
+       [&] {
+         Gone("t");
+         return writer_->HardLink(Path("link"), Path("t"));
+       }},
+      {"whiteout after",
+       [&] {
+         Hard("link", "t");
+         Gone("t");
+         return Result<void>();
+       }},
+      {"parent removed",
+       [&] {
+         Gone("d");
+         Hard("link", "d/e/t");
+         return Result<void>();
+       }},
+      {"parent removed after",
+       [&] {
+         Hard("link", "d/e/t");
+         Gone("d");
+         return Result<void>();
+       }},
+      {"opaque parent",
+       [&] {
+         Opaque("d");
+         Hard("link", "d/e/t");
+         return Result<void>();
+       }},
+      {"opaque parent after",
+       [&] {
+         Hard("link", "d/t");
+         Opaque("d");
+         return Result<void>();
+       }},
+      {"opaque root",
+       [&] {
+         Hard("link", "t");
+         Opaque("");
+         return Result<void>();
+       }},
+      {"replaced parent",
+       [&] {
+         File("d");
+         Dir("d");
+         Hard("link", "d/t");
+         return Result<void>();
+       }},
   };
   int i = 0;
   for (const auto& [what, put] : cases) {
@@ -547,14 +604,38 @@ TEST_F(TreeWriterTest, HardLinkToWhatTheLayerRemovesIsRefusedInAnyOrder) {
 
 TEST_F(TreeWriterTest, HardLinksThatCannotBeAreRefused) {
   const std::pair<const char*, std::function<Result<void>()>> cases[] = {
-      {"to a directory", [&] { Dir("d"); return writer_->HardLink(Path("l"), Path("d")); }},
-      {"to an implied directory", [&] { File("d/f"); return writer_->HardLink(Path("l"), Path("d")); }},
+      {"to a directory",
+       [&] {
+         Dir("d");
+         return writer_->HardLink(Path("l"), Path("d"));
+       }},
+      {"to an implied directory",
+       [&] {
+         File("d/f");
+         return writer_->HardLink(Path("l"), Path("d"));
+       }},
       {"to the root", [&] { return writer_->HardLink(Path("l"), Path("")); }},
-      {"as the root", [&] { File("f"); return writer_->HardLink(Path(""), Path("f")); }},
+      {"as the root",
+       [&] {
+         File("f");
+         return writer_->HardLink(Path(""), Path("f"));
+       }},
       {"to a missing self", [&] { return writer_->HardLink(Path("l"), Path("l")); }},
-      {"to below itself", [&] { File("d/f"); return writer_->HardLink(Path("d"), Path("d/f")); }},
-      {"through a file", [&] { File("f"); return writer_->HardLink(Path("l"), Path("f/x")); }},
-      {"below a lower link", [&] { Hard("l", "low"); return writer_->HardLink(Path("m"), Path("l/x")); }},
+      {"to below itself",
+       [&] {
+         File("d/f");
+         return writer_->HardLink(Path("d"), Path("d/f"));
+       }},
+      {"through a file",
+       [&] {
+         File("f");
+         return writer_->HardLink(Path("l"), Path("f/x"));
+       }},
+      {"below a lower link",
+       [&] {
+         Hard("l", "low");
+         return writer_->HardLink(Path("m"), Path("l/x"));
+       }},
   };
   int i = 0;
   for (const auto& [what, put] : cases) {
@@ -565,22 +646,28 @@ TEST_F(TreeWriterTest, HardLinksThatCannotBeAreRefused) {
   }
 }
 
-// --- hostile layers ----------------------------------------------------------------------------------------------
+// --- hostile layers
+// ----------------------------------------------------------------------------------------------
 
 TEST_F(TreeWriterTest, NothingGoesThroughASymlink) {
-  const std::string targets[] = {CanaryPath(), "../canary", "../../../../../../../../" + CanaryPath(), "/", ".", "dir",
-                                 CanaryPath("/dir"), "/proc/self/root" + CanaryPath()};
+  const std::string targets[] = {
+      CanaryPath(), "../canary",        "../../../../../../../../" + CanaryPath(), "/", ".",
+      "dir",        CanaryPath("/dir"), "/proc/self/root" + CanaryPath()};
   const std::pair<const char*, std::function<Result<void>(const RelPath&)>> entries[] = {
       {"file", [&](const RelPath& at) { return TryFile(at.Child("file").str(), "evil"); }},
       {"directory", [&](const RelPath& at) { return writer_->Directory(at.Child("new"), Attr(0777)); }},
       {"symlink", [&](const RelPath& at) { return writer_->Symlink(at.Child("file"), "evil", Attr(0777)); }},
-      {"node", [&](const RelPath& at) { return writer_->Node(at.Child("file"), FileType::kFifo, 0, Attr(0666)); }},
-      {"hard link here", [&](const RelPath& at) { return writer_->HardLink(at.Child("evil"), Path("dir/own")); }},
-      {"hard link from here", [&](const RelPath& at) { return writer_->HardLink(Path("stolen"), at.Child("file")); }},
+      {"node",
+       [&](const RelPath& at) { return writer_->Node(at.Child("file"), FileType::kFifo, 0, Attr(0666)); }},
+      {"hard link here",
+       [&](const RelPath& at) { return writer_->HardLink(at.Child("evil"), Path("dir/own")); }},
+      {"hard link from here",
+       [&](const RelPath& at) { return writer_->HardLink(Path("stolen"), at.Child("file")); }},
       {"whiteout", [&](const RelPath& at) { return writer_->Whiteout(at.Child("file")); }},
       {"opaque", [&](const RelPath& at) { return writer_->OpaqueDirectory(at); }},
       {"opaque below", [&](const RelPath& at) { return writer_->OpaqueDirectory(at.Child("dir")); }},
-      {"deep", [&](const RelPath& at) { return TryFile(at.Child("dir").Child("sub").Child("file").str(), "evil"); }},
+      {"deep",
+       [&](const RelPath& at) { return TryFile(at.Child("dir").Child("sub").Child("file").str(), "evil"); }},
   };
   int i = 0;
   for (const std::string& target : targets) {
@@ -662,8 +749,12 @@ TEST_F(TreeWriterTest, MemoryForHostileLayersIsBounded) {
       {"directories", [&](int i) { return writer_->Directory(Path(fmt::format("d{}", i)), Attr(0755)); }},
       {"implied", [&](int i) { return TryFile(fmt::format("i{}/f", i)); }},
       {"whiteouts", [&](int i) { return writer_->Whiteout(Path(fmt::format("w{}", i))); }},
-      {"links", [&](int i) { return writer_->HardLink(Path(fmt::format("l{}", i)), Path("lower/" + std::string(200, 'x'))); }},
-      {"xattrs", [&](int) {
+      {"links",
+       [&](int i) {
+         return writer_->HardLink(Path(fmt::format("l{}", i)), Path("lower/" + std::string(200, 'x')));
+       }},
+      {"xattrs",
+       [&](int) {
          Attributes attributes = Attr(0755);
          attributes.xattrs = {{"user.x", std::string(1000, 'x')}};
          return writer_->Directory(Path("same"), attributes);
@@ -683,18 +774,19 @@ TEST_F(TreeWriterTest, MemoryForHostileLayersIsBounded) {
   for (int i = 0; i < 3000; ++i) File(fmt::format("f{}", i));  // files cost nothing
 }
 
-// --- what it reports ---------------------------------------------------------------------------------------------
+// --- what it reports
+// ---------------------------------------------------------------------------------------------
 
 TEST_F(TreeWriterTest, UsageCountsNamesDataAndBlocks) {
-  File("a", "12345");                   // 1 block
-  File("b", std::string(4097, 'x'));    // 2 blocks
-  Hard("c", "b");                       // none
-  Link("short", "x");                   // none
-  Link("long", std::string(60, 'x'));   // 1 block
-  Dir("d");                             // 1 block
-  Gone("e");                            // none
+  File("a", "12345");                  // 1 block
+  File("b", std::string(4097, 'x'));   // 2 blocks
+  Hard("c", "b");                      // none
+  Link("short", "x");                  // none
+  Link("long", std::string(60, 'x'));  // 1 block
+  Dir("d");                            // 1 block
+  Gone("e");                           // none
   Expect(writer_->BeginFile(Path("sparse"), Attr(0644), 1U << 20U));
-  const std::string data(6000, 's');    // bytes 4000 to 10000: 3 blocks
+  const std::string data(6000, 's');  // bytes 4000 to 10000: 3 blocks
   for (size_t at = 0; at < data.size(); at += 100) {
     Expect(writer_->WriteData(4000 + at, std::as_bytes(std::span(data)).subspan(at, 100)));
   }
@@ -727,7 +819,9 @@ TEST_F(TreeWriterTest, DataOutsideTheDeclaredSizeIsRefused) {
 
 TEST_F(TreeWriterTest, RootThatIsNotThereIsReportedByTheFirstCall) {
   writer_.emplace(*sys::MemfdCreate("not-a-directory", 0), *MakeIoEngine(IoEngineKind::kPlain));
-  EXPECT_FALSE(TryFile("f").ok());
+  const Result<void> first = TryFile("f");
+  ASSERT_FALSE(first.ok());
+  EXPECT_EQ(first.error().message(), "open the root of a layer: Not a directory");
   EXPECT_FALSE(writer_->Finish().ok());
 }
 
