@@ -1,5 +1,6 @@
-// TarReader alone: headers per second on many small files, bytes per second on few large ones, and the cost of applying
-// to a writer that does nothing. Input lies in memory and comes in chunks of 1 MiB, as the inflater hands it out.
+// TarReader alone: headers per second on many small files, bytes per second on few large ones, and the cost
+// of applying to a writer that does nothing. Input lies in memory and comes in chunks of 1 MiB, as the
+// inflater hands it out.
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
@@ -47,7 +48,8 @@ class NullWriter final : public LayerWriter {
 
 std::string Name(size_t i) { return fmt::format("usr/share/doc/package-{}/examples/file-{}.txt", i / 50, i); }
 
-// Files of 700 bytes, as in the doc and python trees of real images; with PAX mtimes as BuildKit writes them, or without.
+// Files of 700 bytes, as in the doc and python trees of real images; with PAX mtimes as BuildKit writes them,
+// or without.
 std::string SmallFiles(size_t count, bool pax) {
   test::TarBuilder builder;
   const std::string data(700, 'd');
@@ -66,7 +68,8 @@ std::string LargeFiles(size_t count, size_t bytes) {
   return builder.Finish();
 }
 
-// The data itself is not touched: the parser hands out views, and whoever hashes or writes pays for the bytes.
+// The data itself is not touched: the parser hands out views, and whoever hashes or writes pays for the
+// bytes.
 uint64_t ReadAll(const std::string& tar) {
   MemoryChunks source(tar);
   TarReader reader(source);

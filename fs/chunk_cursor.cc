@@ -21,7 +21,8 @@ std::span<const std::byte> ChunkCursor::Advance(size_t size) {
 
 Result<std::span<const std::byte>> ChunkCursor::Take(size_t size) {
   if (chunk_.empty()) SNAP_TRY_VOID(Refill());
-  if (size <= chunk_.size()) [[likely]] return Advance(size);
+  if (size <= chunk_.size()) [[likely]]
+    return Advance(size);
   return Gather(size);
 }
 

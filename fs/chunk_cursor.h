@@ -1,6 +1,6 @@
 // ChunkCursor: walks a ChunkSource by sizes that do not respect its chunks.
-// Invariant: bytes are copied only when a piece that must be contiguous crosses the end of a chunk, and memory grows
-// only with bytes that really arrived, never with a length somebody claimed.
+// Invariant: bytes are copied only when a piece that must be contiguous crosses the end of a chunk, and
+// memory grows only with bytes that really arrived, never with a length somebody claimed.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
-// Field access and numbers of the header block. GNU tar, Go and libarchive differ in what garbage they tolerate in
-// numeric fields; a file whose size two readers see differently hides entries from one of them (CVE-2025-62518 was of
-// this family), so only what all of them read alike is accepted.
+// Field access and numbers of the header block. GNU tar, Go and libarchive differ in what garbage they
+// tolerate in numeric fields; a file whose size two readers see differently hides entries from one of them
+// (CVE-2025-62518 was of this family), so only what all of them read alike is accepted.
 #include "fs/tar_header.h"
 
 #include <algorithm>

@@ -51,7 +51,8 @@ class Header {
   explicit Header(std::string_view block) : block_(block) {}
 
   bool IsZero() const;
-  /// True when the stored checksum is the sum of the block's bytes, as unsigned or (old Sun tars) as signed numbers.
+  /// True when the stored checksum is the sum of the block's bytes, as unsigned or (old Sun tars) as signed
+  /// numbers.
   bool ChecksumMatches() const;
   Dialect dialect() const;
   char type() const { return block_[kTypeOffset]; }
@@ -65,8 +66,9 @@ class Header {
   std::string_view block_;
 };
 
-/// A numeric field: spaces or NULs, octal digits, spaces or NULs (an empty field is 0); or, with the top bit of the
-/// first byte set, a big-endian two's complement number in the remaining bits. Nothing for anything else.
+/// A numeric field: spaces or NULs, octal digits, spaces or NULs (an empty field is 0); or, with the top bit
+/// of the first byte set, a big-endian two's complement number in the remaining bits. Nothing for anything
+/// else.
 std::optional<int64_t> ParseNumber(std::string_view field);
 /// One or more decimal digits up to INT64_MAX and nothing else: how PAX and sparse maps write sizes.
 std::optional<uint64_t> ParseDecimal(std::string_view text);

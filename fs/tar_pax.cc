@@ -1,6 +1,6 @@
 // One pass over the records, then one look at what the GNU.sparse.* keys mean together.
-// Keys of xattrs are taken as they stand: GNU tar writes '%' and '=' in them as %25 and %3D, Docker and containerd do
-// not, and the layers are theirs.
+// Keys of xattrs are taken as they stand: GNU tar writes '%' and '=' in them as %25 and %3D, Docker and
+// containerd do not, and the layers are theirs.
 #include "fs/tar_pax.h"
 
 #include <algorithm>
@@ -39,7 +39,8 @@ Result<Record> TakeRecord(std::string_view& records) {
   }
   const std::string_view record = records.substr(0, static_cast<size_t>(*length));
   if (record.back() != '\n') {
-    return MakeError(ErrorCode::kCorrupt, "extended header has a record that does not end where its length says");
+    return MakeError(ErrorCode::kCorrupt,
+                     "extended header has a record that does not end where its length says");
   }
   const std::string_view body = record.substr(space + 1, record.size() - space - 2);
   const size_t equals = body.find('=');
@@ -48,15 +49,16 @@ Result<Record> TakeRecord(std::string_view& records) {
   }
   const Record out{body.substr(0, equals), body.substr(equals + 1)};
   if (out.key.find('\0') != std::string_view::npos) {
-    return MakeError(ErrorCode::kCorrupt, "extended header has a key with a NUL byte: {}", ShortQuote(out.key));
+    return MakeError(ErrorCode::kCorrupt, "extended header has a key with a NUL byte: {}",
+                     ShortQuote(out.key));
   }
   records.remove_prefix(record.size());
   return out;
 }
 
 Error Malformed(const Record& record) {
-  return MakeError(ErrorCode::kCorrupt, "extended header has a malformed '{}': {}", EscapeUnprintable(record.key),
-                   ShortQuote(record.value));
+  return MakeError(ErrorCode::kCorrupt, "extended header has a malformed '{}': {}",
+                   EscapeUnprintable(record.key), ShortQuote(record.value));
 }
 
 Result<std::optional<uint64_t>> ParseSize(const Record& record) {
@@ -111,7 +113,7 @@ Result<std::optional<timespec>> ParseTime(const Record& record) {
   return std::optional<timespec>(out);
 }
 
-// --- xattrs ------------------------------------------------------------------------------------------------------
+// --- xattrs ----------------------------------------------------------------------------------------------
 
 std::optional<unsigned> HexDigit(char c) {
   if (c >= '0' && c <= '9') return static_cast<unsigned>(c - '0');
@@ -148,12 +150,18 @@ std::optional<std::string> DecodeBase64(std::string_view text) {
   unsigned count = 0;
   for (const char c : text) {
     uint32_t value = 0;
-    if (c >= 'A' && c <= 'Z') value = static_cast<uint32_t>(c - 'A');
-    else if (c >= 'a' && c <= 'z') value = static_cast<uint32_t>(c - 'a') + 26;
-    else if (c >= '0' && c <= '9') value = static_cast<uint32_t>(c - '0') + 52;
-    else if (c == '+') value = 62;
-    else if (c == '/') value = 63;
-    else return std::nullopt;
+    if (c >= 'A' && c <= 'Z')
+      value = static_cast<uint32_t>(c - 'A');
+    else if (c >= 'a' && c <= 'z')
+      value = static_cast<uint32_t>(c - 'a') + 26;
+    else if (c >= '0' && c <= '9')
+      value = static_cast<uint32_t>(c - '0') + 52;
+    else if (c == '+')
+      value = 62;
+    else if (c == '/')
+      value = 63;
+    else
+      return std::nullopt;
     bits = (bits << 6U) | value;
     count += 6;
     if (count >= 8) {
@@ -167,18 +175,20 @@ std::optional<std::string> DecodeBase64(std::string_view text) {
 Result<void> AddXattr(std::string_view name, std::string_view value, const TarLimits& limits,
                       std::vector<Xattr>& xattrs) {
   if (name.empty() || name.find('\0') != std::string_view::npos) {
-    return MakeError(ErrorCode::kCorrupt, "extended header has an xattr without a usable name: {}", ShortQuote(name));
+    return MakeError(ErrorCode::kCorrupt, "extended header has an xattr without a usable name: {}",
+                     ShortQuote(name));
   }
   if (name.size() > kMaxXattrName) {
     return MakeError(ErrorCode::kLimitExceeded, "xattr name {} has {} bytes, at most {} are possible",
                      ShortQuote(name), name.size(), kMaxXattrName);
   }
   if (value.size() > limits.max_xattr_value) {
-    return MakeError(ErrorCode::kLimitExceeded, "xattr {} has {} bytes, at most {} are allowed", ShortQuote(name),
-                     value.size(), limits.max_xattr_value);
+    return MakeError(ErrorCode::kLimitExceeded, "xattr {} has {} bytes, at most {} are allowed",
+                     ShortQuote(name), value.size(), limits.max_xattr_value);
   }
   // libarchive writes every xattr under both prefixes.
-  const auto same = std::find_if(xattrs.begin(), xattrs.end(), [&](const Xattr& x) { return x.name == name; });
+  const auto same =
+      std::find_if(xattrs.begin(), xattrs.end(), [&](const Xattr& x) { return x.name == name; });
   if (same != xattrs.end()) {
     same->value = value;
     return {};
@@ -197,17 +207,36 @@ Result<void> AddLibarchiveXattr(const Record& record, const TarLimits& limits, s
   return AddXattr(*name, *value, limits, xattrs);
 }
 
-// --- keys that must not contradict themselves ----------------------------------------------------------------------
+// --- keys that must not contradict themselves ------------------------------------------------------------
 
 class UniqueKeys {
  public:
-  enum Key : uint8_t { kPath, kLinkPath, kStoredSize, kSparseName, kMajor, kMinor, kFileSize, kRealSize, kBlocks, kMap, kKeys };
+  enum Key : uint8_t {
+    kPath,
+    kLinkPath,
+    kStoredSize,
+    kSparseName,
+    kMajor,
+    kMinor,
+    kFileSize,
+    kRealSize,
+    kBlocks,
+    kMap,
+    kKeys
+  };
 
   // The key's place, or kKeys for those that may be repeated.
   static Key Find(std::string_view key) {
-    static constexpr std::array<std::string_view, kKeys> kNames = {
-        "path", "linkpath", "size", "GNU.sparse.name", "GNU.sparse.major", "GNU.sparse.minor", "GNU.sparse.size",
-        "GNU.sparse.realsize", "GNU.sparse.numblocks", "GNU.sparse.map"};
+    static constexpr std::array<std::string_view, kKeys> kNames = {"path",
+                                                                   "linkpath",
+                                                                   "size",
+                                                                   "GNU.sparse.name",
+                                                                   "GNU.sparse.major",
+                                                                   "GNU.sparse.minor",
+                                                                   "GNU.sparse.size",
+                                                                   "GNU.sparse.realsize",
+                                                                   "GNU.sparse.numblocks",
+                                                                   "GNU.sparse.map"};
     return static_cast<Key>(std::find(kNames.begin(), kNames.end(), key) - kNames.begin());
   }
   Result<void> Set(Key key, const Record& record) {
@@ -225,13 +254,15 @@ class UniqueKeys {
 };
 using Key = UniqueKeys::Key;
 
-// --- sparse files --------------------------------------------------------------------------------------------------
+// --- sparse files ----------------------------------------------------------------------------------------
 
 // The records of format 0.0 come as alternating offsets and sizes.
-Result<void> AddPairRecord(const Record& record, const TarLimits& limits, bool& expects_size, PaxSparse& sparse) {
+Result<void> AddPairRecord(const Record& record, const TarLimits& limits, bool& expects_size,
+                           PaxSparse& sparse) {
   const bool is_size = record.key == "GNU.sparse.numbytes";
   if (!is_size && record.key != "GNU.sparse.offset") {
-    return MakeError(ErrorCode::kUnsupported, "extended header has an unknown key {}", ShortQuote(record.key));
+    return MakeError(ErrorCode::kUnsupported, "extended header has an unknown key {}",
+                     ShortQuote(record.key));
   }
   const auto value = ParseDecimal(record.value);
   if (!value || is_size != expects_size) return Malformed(record);
@@ -241,7 +272,8 @@ Result<void> AddPairRecord(const Record& record, const TarLimits& limits, bool& 
     return {};
   }
   if (sparse.pairs.size() >= limits.max_sparse_extents) {
-    return MakeError(ErrorCode::kLimitExceeded, "sparse map has more than {} extents", limits.max_sparse_extents);
+    return MakeError(ErrorCode::kLimitExceeded, "sparse map has more than {} extents",
+                     limits.max_sparse_extents);
   }
   sparse.pairs.push_back({*value, 0});
   return {};
@@ -281,7 +313,8 @@ Result<void> ResolveSparse(const UniqueKeys& keys, const TarLimits& limits, PaxS
     }
   }
   if (keys[Key::kSparseName]) {
-    if (keys[Key::kSparseName]->empty()) return MakeError(ErrorCode::kCorrupt, "sparse file has an empty name");
+    if (keys[Key::kSparseName]->empty())
+      return MakeError(ErrorCode::kCorrupt, "sparse file has an empty name");
     sparse.name = *keys[Key::kSparseName];
   }
   if (keys[Key::kFileSize] && keys[Key::kRealSize] && *keys[Key::kFileSize] != *keys[Key::kRealSize]) {
@@ -376,7 +409,8 @@ Result<void> CheckGlobalPax(std::string_view records) {
     // GNU.volume.* says that the archive begins in the middle of a file.
     if (UniqueKeys::Find(record.key) != Key::kKeys || record.key.starts_with(kSparsePrefix) ||
         record.key.starts_with("GNU.volume.")) {
-      return MakeError(ErrorCode::kUnsupported, "global header sets '{}' for all files", EscapeUnprintable(record.key));
+      return MakeError(ErrorCode::kUnsupported, "global header sets '{}' for all files",
+                       EscapeUnprintable(record.key));
     }
   }
   return {};

@@ -1,6 +1,7 @@
-// The order of headers in the stream: any number of prefixes (PAX 'x', GNU 'L' and 'K', global 'g'), one header, its
-// data. Where GNU tar, Go's archive/tar (Docker, containerd) and libarchive would disagree on what an archive holds, it
-// is refused; where one must choose, the choice is Go's, because it wrote and read nearly every layer there is:
+// The order of headers in the stream: any number of prefixes (PAX 'x', GNU 'L' and 'K', global 'g'), one
+// header, its data. Where GNU tar, Go's archive/tar (Docker, containerd) and libarchive would disagree on
+// what an archive holds, it is refused; where one must choose, the choice is Go's, because it wrote and read
+// nearly every layer there is:
 //   - links, devices, fifos and directories have no data, whatever their size field says;
 //   - a regular file without data whose name ends in '/' is a directory (v7 had no type for them).
 // Invariant: stored_left_ + padding_ is always the distance to the next header.
@@ -109,7 +110,7 @@ struct TarReader::State {
   uint64_t extent_done = 0;
 };
 
-// --- the sequence of headers ---------------------------------------------------------------------------------------
+// --- the sequence of headers -----------------------------------------------------------------------------
 
 Result<void> TarReader::State::SkipRest() {
   const uint64_t rest = stored_left + padding;
@@ -172,7 +173,7 @@ Result<const TarEntry*> TarReader::State::NextEntry() {
   }
 }
 
-// --- prefixes ------------------------------------------------------------------------------------------------------
+// --- prefixes --------------------------------------------------------------------------------------------
 
 // The view is valid until the next use of `in`; the padding behind it is still to be skipped.
 Result<std::string_view> TarReader::State::TakePrefixData(const Header& header, size_t max_bytes) {
@@ -217,7 +218,7 @@ Result<void> TarReader::State::TakeLongName(const Header& header, std::string& n
   return SkipRest();
 }
 
-// --- the entry itself ----------------------------------------------------------------------------------------------
+// --- the entry itself ------------------------------------------------------------------------------------
 
 // `header` is a view into the stream: everything is taken from it before FillSize reads on.
 Result<void> TarReader::State::FillEntry(const Header& header) {
@@ -280,7 +281,8 @@ Result<void> TarReader::State::FillAttributes(const Header& header) {
   // Some writers repeat the file type above the permissions.
   SNAP_TRY(const uint64_t mode, BoundedNumber(header, tar::kMode, "mode", kMaxMode));
   out.permissions = static_cast<uint32_t>(mode) & kPermissionBits;
-  // A field that the extended header overrides may hold anything: writers leave it empty, cut it or put zeros there.
+  // A field that the extended header overrides may hold anything: writers leave it empty, cut it or put zeros
+  // there.
   if (pax.uid) {
     out.uid = *pax.uid;
   } else {
@@ -306,7 +308,8 @@ Result<void> TarReader::State::FillAttributes(const Header& header) {
 Result<void> TarReader::State::FillDevice(const Header& header) {
   entry.device_major = 0;
   entry.device_minor = 0;
-  const bool is_device = entry.kind == TarEntry::Kind::kCharDevice || entry.kind == TarEntry::Kind::kBlockDevice;
+  const bool is_device =
+      entry.kind == TarEntry::Kind::kCharDevice || entry.kind == TarEntry::Kind::kBlockDevice;
   if (!is_device || header.dialect() == tar::Dialect::kV7) return {};
   constexpr uint64_t kMax = std::numeric_limits<uint32_t>::max();
   SNAP_TRY(const uint64_t major, BoundedNumber(header, tar::kDeviceMajor, "device number", kMax));
@@ -330,7 +333,8 @@ Result<void> TarReader::State::FillSize(const Header& header) {
     SNAP_TRY(stored, BoundedNumber(header, tar::kSize, "size", kMaxSize));
   }
   if (entry.kind != TarEntry::Kind::kRegular) {
-    if (pax.sparse.map != tar::PaxSparse::Map::kNone) return Corrupt("entry with a sparse map is not a regular file");
+    if (pax.sparse.map != tar::PaxSparse::Map::kNone)
+      return Corrupt("entry with a sparse map is not a regular file");
     return {};
   }
   if (stored > limits.max_file_size) {
@@ -351,11 +355,12 @@ Result<void> TarReader::State::FillSize(const Header& header) {
   return {};
 }
 
-// --- sparse files --------------------------------------------------------------------------------------------------
+// --- sparse files ----------------------------------------------------------------------------------------
 
 Result<void> TarReader::State::FillOldSparse(const Header& header) {
   // star uses the same type with another layout.
-  if (header.dialect() != tar::Dialect::kGnu) return Error(ErrorCode::kUnsupported, "sparse file is not GNU tar's");
+  if (header.dialect() != tar::Dialect::kGnu)
+    return Error(ErrorCode::kUnsupported, "sparse file is not GNU tar's");
   if (pax.sparse.map != tar::PaxSparse::Map::kNone) return Corrupt("sparse file has two maps");
   SNAP_TRY(entry.size, BoundedNumber(header, tar::kGnuRealSize, "size of sparse file", limits.max_file_size));
   entry.sparse = true;
@@ -378,7 +383,8 @@ Result<void> TarReader::State::FillPaxSparse(const Header& header) {
   }
   const tar::PaxSparse& sparse = pax.sparse;
   if (sparse.file_size > limits.max_file_size) {
-    return MakeError(ErrorCode::kLimitExceeded, "sparse file of {} bytes is larger than allowed", sparse.file_size);
+    return MakeError(ErrorCode::kLimitExceeded, "sparse file of {} bytes is larger than allowed",
+                     sparse.file_size);
   }
   entry.size = sparse.file_size;
   entry.sparse = true;
@@ -405,7 +411,7 @@ Result<void> TarReader::State::TakeMapBlocks(tar::SparseMap& map) {
   return {};
 }
 
-// --- data ----------------------------------------------------------------------------------------------------------
+// --- data ------------------------------------------------------------------------------------------------
 
 Result<TarReader::Data> TarReader::State::EntryData() {
   if (stored_left == 0) return Data{entry.size, {}};
@@ -432,7 +438,7 @@ Result<TarReader::Data> TarReader::State::EntryData() {
   return data;
 }
 
-// --- public --------------------------------------------------------------------------------------------------------
+// --- public ----------------------------------------------------------------------------------------------
 
 TarReader::TarReader(ChunkSource& source, const TarLimits& limits)
     : state_(std::make_unique<State>(source, limits)) {}

@@ -39,8 +39,8 @@ struct TarEntry {
   uint64_t size = 0;        ///< of the expanded file, bytes; 0 for everything but regular files
   uint32_t device_major = 0;
   uint32_t device_minor = 0;
-  bool sparse = false;                  ///< extents say where data is; otherwise it is one run of `size` bytes
-  std::vector<DataExtent> extents;
+  bool sparse = false;              ///< extents say where data is; otherwise it is one run of `size` bytes
+  std::vector<DataExtent> extents;  ///< ascending, disjoint, not empty, within `size`; none when all is a hole
 };
 
 /// Threads: one at a time. Cost: no allocation per entry beyond the strings of TarEntry, which are reused.
@@ -53,8 +53,9 @@ class TarReader {
 
   /// The next entry, or nullptr at the end of the archive (two zero blocks, or end of stream at a block boundary
   /// after at least one zero block; anything else is truncation). Unread data of the previous entry is skipped.
-  /// The pointer is valid until the next call.
-  /// Errors: kCorrupt with the byte offset of the header; kLimitExceeded; kUnsupported for a type that layers never
+  /// The pointer is valid until the next call of Next. Links, directories, devices and fifos have no data, whatever
+  /// their size field says (as in Go's archive/tar); an empty regular file whose name ends in '/' is a directory (v7).
+  /// Errors stay: every later call returns the same one. kCorrupt with the byte offset of the header; kLimitExceeded; kUnsupported for a type that layers never
   /// hold (multi-volume, incremental dumps); whatever the source returns.
   Result<const TarEntry*> Next();
 

@@ -48,7 +48,8 @@ Result<void> AddOldGnuPairs(std::string_view map_field, bool more, SparseMap& ma
   for (; map_field.size() >= 2 * kNumber; map_field.remove_prefix(2 * kNumber)) {
     const std::string_view offset = map_field.substr(0, kNumber);
     const std::string_view size = map_field.substr(kNumber, kNumber);
-    // Readers end the list at an empty offset (Go) or an empty size (GNU tar): both must be empty, and stay so.
+    // Readers end the list at an empty offset (Go) or an empty size (GNU tar): both must be empty, and stay
+    // so.
     const bool unused = offset.front() == '\0' && size.front() == '\0';
     if (unused) {
       ended = true;
@@ -61,7 +62,8 @@ Result<void> AddOldGnuPairs(std::string_view map_field, bool more, SparseMap& ma
     }
     SNAP_TRY_VOID(map.Add(*begin, *length));
   }
-  if (ended && more) return MakeError(ErrorCode::kCorrupt, "sparse map of the header ends before its last block");
+  if (ended && more)
+    return MakeError(ErrorCode::kCorrupt, "sparse map of the header ends before its last block");
   return {};
 }
 
@@ -83,7 +85,8 @@ Result<bool> MapReader::AddBlock(std::string_view block) {
     number_ = number_ * 10 + digit;
     // Leading zeros would make a number of any length.
     constexpr size_t kMaxDigits = 20;
-    if (++digits_ > kMaxDigits) return MakeError(ErrorCode::kCorrupt, "sparse map has a number of too many digits");
+    if (++digits_ > kMaxDigits)
+      return MakeError(ErrorCode::kCorrupt, "sparse map has a number of too many digits");
   }
   return false;
 }

@@ -3,7 +3,8 @@
 //   PAX 0.0, 0.1:   the pairs are records of the extended header
 //   PAX 1.0:        the pairs are decimal lines in front of the file's data, padded to a block
 // Source: GNU tar manual, "Storing Sparse Files".
-// Invariant: a finished map is ascending and disjoint, lies within the file, and accounts for every stored byte.
+// Invariant: a finished map is ascending and disjoint, lies within the file, and accounts for every stored
+// byte.
 #pragma once
 
 #include <cstddef>
@@ -16,15 +17,17 @@
 
 namespace snap::tar {
 
-/// Collects extents into a vector of the caller, checking as it goes. Empty extents (GNU tar marks the end of a file
-/// that ends in a hole with one) are checked, counted and left out.
+/// Collects extents into a vector of the caller, checking as it goes. Empty extents (GNU tar marks the end of
+/// a file that ends in a hole with one) are checked, counted and left out.
 class SparseMap {
  public:
   /// Clears `extents`, which must outlive this.
   SparseMap(std::vector<DataExtent>& extents, size_t max_extents);
-  /// Errors: kCorrupt when the extent is negative, overflows, or begins before the previous one ended; kLimitExceeded.
+  /// Errors: kCorrupt when the extent is negative, overflows, or begins before the previous one ended;
+  /// kLimitExceeded.
   Result<void> Add(int64_t offset, int64_t size);
-  /// Errors: kCorrupt when the map reaches beyond `file_size` or does not describe exactly `stored_size` bytes.
+  /// Errors: kCorrupt when the map reaches beyond `file_size` or does not describe exactly `stored_size`
+  /// bytes.
   Result<void> Finish(uint64_t file_size, uint64_t stored_size) const;
 
  private:
@@ -44,8 +47,8 @@ Result<void> AddOldGnuPairs(std::string_view map_field, bool more, SparseMap& ma
 class MapReader {
  public:
   explicit MapReader(SparseMap& map) : map_(map) {}
-  /// Returns true when the map is complete; what is left of the block is padding. Errors: as SparseMap::Add, and
-  /// kCorrupt for anything but decimal lines.
+  /// Returns true when the map is complete; what is left of the block is padding. Errors: as SparseMap::Add,
+  /// and kCorrupt for anything but decimal lines.
   Result<bool> AddBlock(std::string_view block);
 
  private:

@@ -1,7 +1,7 @@
 // The table between ".wh." names in tars and what overlayfs keeps on disk.
-// A name is read component by component: only the last one may speak, anything with the prefix further up is either
-// AUFS' bookkeeping directory or an attempt to smuggle a name past somebody who only looks at the last component.
-// Invariant: FromTarName(WhiteoutTarName(p)) gives p back, and likewise for OpaqueTarName.
+// A name is read component by component: only the last one may speak, anything with the prefix further up is
+// either AUFS' bookkeeping directory or an attempt to smuggle a name past somebody who only looks at the last
+// component. Invariant: FromTarName(WhiteoutTarName(p)) gives p back, and likewise for OpaqueTarName.
 #include "fs/whiteout.h"
 
 #include <sys/stat.h>
@@ -11,7 +11,8 @@
 namespace snap::whiteout {
 namespace {
 
-// Everything that starts so, except the opaque marker, was AUFS' own: ".wh..wh.plnk", ".wh..wh.orph", ".wh..wh.aufs".
+// Everything that starts so, except the opaque marker, was AUFS' own: ".wh..wh.plnk", ".wh..wh.orph",
+// ".wh..wh.aufs".
 constexpr std::string_view kMetaPrefix = ".wh..wh.";
 
 // The path with its last component replaced.
@@ -34,8 +35,8 @@ Result<Parsed> FromTarName(const RelPath& path) {
     directories.remove_prefix(slash == std::string_view::npos ? directories.size() : slash + 1);
     if (!name.starts_with(kPrefix)) continue;
     if (IsMetaName(name)) return Parsed{Kind::kIgnored, path};
-    return MakeError(ErrorCode::kInvalidArgument, "directory {} of path {} has a whiteout's name", Quote(name),
-                     Quote(path.str()));
+    return MakeError(ErrorCode::kInvalidArgument, "directory {} of path {} has a whiteout's name",
+                     Quote(name), Quote(path.str()));
   }
   const std::string_view name = path.Name();
   if (!name.starts_with(kPrefix)) return Parsed{Kind::kNone, path};
@@ -43,7 +44,8 @@ Result<Parsed> FromTarName(const RelPath& path) {
   if (IsMetaName(name)) return Parsed{Kind::kIgnored, path};
   const std::string_view removed = name.substr(kPrefix.size());
   if (!IsValidName(removed)) {
-    return MakeError(ErrorCode::kInvalidArgument, "whiteout {} removes nothing that can be named", Quote(path.str()));
+    return MakeError(ErrorCode::kInvalidArgument, "whiteout {} removes nothing that can be named",
+                     Quote(path.str()));
   }
   SNAP_TRY(RelPath sibling, Sibling(path, removed));
   return Parsed{Kind::kWhiteout, std::move(sibling)};
@@ -52,8 +54,8 @@ Result<Parsed> FromTarName(const RelPath& path) {
 Result<RelPath> WhiteoutTarName(const RelPath& removed) {
   if (removed.IsRoot()) return MakeError(ErrorCode::kInvalidArgument, "the root cannot be whited out");
   if (removed.Name().starts_with(kPrefix)) {
-    return MakeError(ErrorCode::kInvalidArgument, "path {} has a whiteout's name: it cannot be whited out itself",
-                     Quote(removed.str()));
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "path {} has a whiteout's name: it cannot be whited out itself", Quote(removed.str()));
   }
   return Sibling(removed, std::string(kPrefix) += removed.Name());
 }

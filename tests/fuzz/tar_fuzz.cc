@@ -1,5 +1,6 @@
-// Any bytes as a layer's tar, read in two chunk sizes and applied to a writer that keeps nothing but checks what it is
-// promised. Once as they are and once with the checksums of its headers put right, which no mutation would hit.
+// Any bytes as a layer's tar, read in two chunk sizes and applied to a writer that keeps nothing but checks
+// what it is promised. Once as they are and once with the checksums of its headers put right, which no
+// mutation would hit.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -19,8 +20,13 @@ namespace snap {
 namespace {
 
 // Small, so that the limits are within reach of small inputs.
-constexpr TarLimits kLimits{.max_pax_bytes = 16384, .max_name_bytes = 5000, .max_xattrs = 8, .max_xattr_value = 1024,
-                            .max_sparse_extents = 64, .max_entries = 256, .max_file_size = uint64_t{1} << 40U};
+constexpr TarLimits kLimits{.max_pax_bytes = 16384,
+                            .max_name_bytes = 5000,
+                            .max_xattrs = 8,
+                            .max_xattr_value = 1024,
+                            .max_sparse_extents = 64,
+                            .max_entries = 256,
+                            .max_file_size = uint64_t{1} << 40U};
 
 // Chunks live in memory of their own, freed when the next one is asked for.
 class Chunks final : public ChunkSource {
@@ -131,7 +137,8 @@ class CheckingWriter final : public LayerWriter {
 
   Result<void> Directory(const RelPath& path, const Attributes& a) override { return Check(path, a, true); }
   Result<void> Symlink(const RelPath& path, std::string_view target, const Attributes& a) override {
-    SNAP_CHECK(!target.empty() && target.size() < RelPath::kMaxPath && target.find('\0') == std::string_view::npos);
+    SNAP_CHECK(!target.empty() && target.size() < RelPath::kMaxPath &&
+               target.find('\0') == std::string_view::npos);
     return Check(path, a, false);
   }
   Result<void> Node(const RelPath& path, FileType type, dev_t device, const Attributes& a) override {
@@ -211,8 +218,8 @@ void ReadAndApply(std::span<const std::byte> input) {
   if (!report.ok()) return;
   const ApplyReport& r = report.value();
   SNAP_CHECK(seen.ok && r.entries == seen.entries && r.data_bytes <= seen.bytes);
-  SNAP_CHECK(r.entries == r.files + r.directories + r.symlinks + r.hard_links + r.devices + r.fifos + r.whiteouts +
-                              r.opaque + r.ignored);
+  SNAP_CHECK(r.entries == r.files + r.directories + r.symlinks + r.hard_links + r.devices + r.fifos +
+                              r.whiteouts + r.opaque + r.ignored);
   SNAP_CHECK(writer.calls == r.entries - r.ignored && r.duplicates <= r.entries);
 }
 
@@ -233,7 +240,8 @@ void RepairChecksums(std::span<std::byte> bytes) {
     const int64_t size = has_data ? tar::ParseNumber(header.Raw(tar::kSize)).value_or(0) : 0;
     bytes = bytes.subspan(tar::kBlockBytes);
     if (size < 0 || static_cast<uint64_t>(size) > bytes.size()) return;
-    const size_t padded = (static_cast<size_t>(size) + tar::kBlockBytes - 1) / tar::kBlockBytes * tar::kBlockBytes;
+    const size_t padded =
+        (static_cast<size_t>(size) + tar::kBlockBytes - 1) / tar::kBlockBytes * tar::kBlockBytes;
     bytes = bytes.subspan(std::min(padded, bytes.size()));
   }
 }

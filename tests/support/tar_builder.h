@@ -1,5 +1,6 @@
-// TarBuilder: writes tars header by header, right or wrong on purpose; what GNU tar would never write, a test can.
-// Invariant: a builder does what it is told: nothing is checked, and only the checksum and the padding are added.
+// TarBuilder: writes tars header by header, right or wrong on purpose; what GNU tar would never write, a test
+// can. Invariant: a builder does what it is told: nothing is checked, and only the checksum and the padding
+// are added.
 #pragma once
 
 #include <cstddef>
@@ -25,8 +26,8 @@ struct TarSpec {
   enum class Magic { kUstar, kGnu, kStar, kV7 };
   std::string name{};
   char type = '0';
-  std::string data{};                ///< follows the header, padded to a block
-  std::optional<int64_t> size{};     ///< of the header when it is to differ from data.size()
+  std::string data{};             ///< follows the header, padded to a block
+  std::optional<int64_t> size{};  ///< of the header when it is to differ from data.size()
   int64_t mode = 0644;
   int64_t uid = 0;
   int64_t gid = 0;
@@ -36,17 +37,21 @@ struct TarSpec {
   int64_t device_major = 0;
   int64_t device_minor = 0;
   Magic magic = Magic::kUstar;
-  PaxRecords pax{};                  ///< an 'x' header in front, if there are any
+  PaxRecords pax{};  ///< an 'x' header in front, if there are any
   /// Bytes to put at an offset of the block, before the checksum is taken.
   std::vector<std::pair<size_t, std::string>> patches{};
-  int64_t checksum_error = 0;        ///< added to the right checksum
+  int64_t checksum_error = 0;  ///< added to the right checksum
 };
 
 class TarBuilder {
  public:
   TarBuilder& Add(const TarSpec& spec);
-  TarBuilder& File(std::string name, std::string data) { return Add({.name = std::move(name), .data = std::move(data)}); }
-  TarBuilder& Directory(std::string name) { return Add({.name = std::move(name), .type = '5', .mode = 0755}); }
+  TarBuilder& File(std::string name, std::string data) {
+    return Add({.name = std::move(name), .data = std::move(data)});
+  }
+  TarBuilder& Directory(std::string name) {
+    return Add({.name = std::move(name), .type = '5', .mode = 0755});
+  }
   TarBuilder& Symlink(std::string name, std::string target) {
     return Add({.name = std::move(name), .type = '2', .mode = 0777, .link = std::move(target)});
   }

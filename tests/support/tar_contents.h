@@ -15,11 +15,12 @@
 
 namespace snap::test {
 
-/// Hands out a string in chunks of a fixed size, each in memory of its own that is freed when the next one is asked for:
-/// a view that is kept too long is a use after free for the address sanitizer.
+/// Hands out a string in chunks of a fixed size, each in memory of its own that is freed when the next one is
+/// asked for: a view that is kept too long is a use after free for the address sanitizer.
 class StringChunks final : public ChunkSource {
  public:
-  explicit StringChunks(std::string_view bytes, size_t chunk_bytes = 65536) : left_(bytes), chunk_bytes_(chunk_bytes) {}
+  explicit StringChunks(std::string_view bytes, size_t chunk_bytes = 65536)
+      : left_(bytes), chunk_bytes_(chunk_bytes) {}
   Result<std::span<const std::byte>> NextChunk() override;
 
  private:
@@ -37,7 +38,8 @@ struct TarItem {
 };
 
 /// Reads everything. Errors: the reader's.
-Result<std::vector<TarItem>> ReadTar(std::string_view bytes, size_t chunk_bytes = 65536, const TarLimits& limits = {});
+Result<std::vector<TarItem>> ReadTar(std::string_view bytes, size_t chunk_bytes = 65536,
+                                     const TarLimits& limits = {});
 
 /// The error of ReadTar, "" when there is none.
 std::string ReadTarError(std::string_view bytes, const TarLimits& limits = {});

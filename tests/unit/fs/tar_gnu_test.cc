@@ -1,5 +1,5 @@
-// Differential: trees archived by GNU tar in every format it knows; what our reader sees must be what is on disk.
-// Needs root for devices, owners and trusted xattrs.
+// Differential: trees archived by GNU tar in every format it knows; what our reader sees must be what is on
+// disk. Needs root for devices, owners and trusted xattrs.
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -38,8 +38,8 @@ void Must(const Result<void, Errno>& result) {
 // What a format can say.
 struct Format {
   const char* options;
-  bool long_names = true;   // and bytes of any length
-  bool specials = true;     // devices and fifos
+  bool long_names = true;     // and bytes of any length
+  bool specials = true;       // devices and fifos
   bool large_numbers = true;  // negative times, ids above 2^21
   bool nanoseconds = false;
   bool xattrs = false;
@@ -89,13 +89,14 @@ class TarDifferential : public ::testing::Test {
 
   std::string base_;
   UniqueFd root_;
-  std::map<std::string, Runs> sparse_;     // what was written where; the rest are holes
+  std::map<std::string, Runs> sparse_;        // what was written where; the rest are holes
   std::map<ino_t, std::string> first_names_;  // of files with several links, as the archive gives them
 };
 
 void TarDifferential::MakeTree(const Format& format) {
   Directory("etc");
-  for (const size_t size : {size_t{0}, size_t{1}, size_t{511}, size_t{512}, size_t{513}, size_t{10240}, size_t{300'000}}) {
+  for (const size_t size :
+       {size_t{0}, size_t{1}, size_t{511}, size_t{512}, size_t{513}, size_t{10240}, size_t{300'000}}) {
     std::string data(size, '\0');
     for (size_t i = 0; i < size; ++i) data[i] = static_cast<char>((i * 31 + size) % 251);
     File("etc/" + std::to_string(size), data);
@@ -104,8 +105,8 @@ void TarDifferential::MakeTree(const Format& format) {
   File("secret", "x", 0);
   Directory("sticky");
   Must(sys::FChmodAt(root_, "sticky", 01777));
-  for (const char* odd : {"new\nline", "tab\t", "esc\x1b[2J", "\xff\xfe\x80", " space ", "*?[\\", "'\"$`;|&", "-rf", ".hidden",
-                          "F\xc5\x91tan\xc3\xbas", "a=b", "100%"}) {
+  for (const char* odd : {"new\nline", "tab\t", "esc\x1b[2J", "\xff\xfe\x80", " space ", "*?[\\", "'\"$`;|&",
+                          "-rf", ".hidden", "F\xc5\x91tan\xc3\xbas", "a=b", "100%"}) {
     File(odd, odd);
   }
   Must(sys::SymlinkAt("../etc/passwd", root_, "etc/link"));
@@ -164,9 +165,11 @@ void TarDifferential::MakeSparseFiles() {
   SparseFile("sparse/hole", {}, 1U << 20U);
   SparseFile("sparse/tail", {{1'000'000, "end"}}, 1'000'003);
   SparseFile("sparse/head", {{0, "head"}}, 5'000'000);
-  SparseFile("sparse/large", {{0, "a"}, {uint64_t{5} << 30U, "middle"}, {(uint64_t{9} << 30U) - 1, "z"}}, uint64_t{9} << 30U);
+  SparseFile("sparse/large", {{0, "a"}, {uint64_t{5} << 30U, "middle"}, {(uint64_t{9} << 30U) - 1, "z"}},
+             uint64_t{9} << 30U);
   Runs many;
-  for (uint64_t i = 0; i < 200; ++i) many.emplace_back(i * 16384, std::string(100, static_cast<char>('a' + i % 26)));
+  for (uint64_t i = 0; i < 200; ++i)
+    many.emplace_back(i * 16384, std::string(100, static_cast<char>('a' + i % 26)));
   SparseFile("sparse/many", many, 4'000'000);
   SparseFile("sparse/" + std::string(120, 's'), {{65536, "named"}}, 200'000);
 }
@@ -182,12 +185,14 @@ void TarDifferential::CheckData(const TarItem& item, const std::string& path, ui
   EXPECT_TRUE(item.entry.sparse);
   // The runs are as large as the file system's blocks: what was written must be there, and zeros around it.
   size_t non_zero = 0;
-  for (const auto& [offset, data] : item.runs) non_zero += data.size() - static_cast<size_t>(std::count(data.begin(), data.end(), '\0'));
+  for (const auto& [offset, data] : item.runs)
+    non_zero += data.size() - static_cast<size_t>(std::count(data.begin(), data.end(), '\0'));
   for (const auto& [offset, data] : written->second) {
     non_zero -= data.size();
-    const auto run = std::find_if(item.runs.begin(), item.runs.end(), [&, begin = offset, bytes = data.size()](const auto& r) {
-      return r.first <= begin && begin + bytes <= r.first + r.second.size();
-    });
+    const auto run = std::find_if(item.runs.begin(), item.runs.end(),
+                                  [&, begin = offset, bytes = data.size()](const auto& r) {
+                                    return r.first <= begin && begin + bytes <= r.first + r.second.size();
+                                  });
     ASSERT_NE(run, item.runs.end()) << offset;
     EXPECT_EQ(run->second.substr(static_cast<size_t>(offset - run->first), data.size()), data) << offset;
   }
@@ -205,8 +210,9 @@ void TarDifferential::CheckItem(const Format& format, const TarItem& item, const
     EXPECT_EQ(RelPath::Parse(entry.link_target).value().str(), first->second);
     return;
   }
-  const std::map<mode_t, Kind> kinds = {{S_IFREG, Kind::kRegular}, {S_IFDIR, Kind::kDirectory},  {S_IFLNK, Kind::kSymlink},
-                                        {S_IFIFO, Kind::kFifo},    {S_IFCHR, Kind::kCharDevice}, {S_IFBLK, Kind::kBlockDevice}};
+  const std::map<mode_t, Kind> kinds = {{S_IFREG, Kind::kRegular},    {S_IFDIR, Kind::kDirectory},
+                                        {S_IFLNK, Kind::kSymlink},    {S_IFIFO, Kind::kFifo},
+                                        {S_IFCHR, Kind::kCharDevice}, {S_IFBLK, Kind::kBlockDevice}};
   EXPECT_EQ(entry.kind, kinds.at(st.st_mode & S_IFMT));
   EXPECT_EQ(entry.attributes.permissions, st.st_mode & 07777U);
   EXPECT_EQ(entry.attributes.uid, st.st_uid);
@@ -233,8 +239,9 @@ void TarDifferential::CheckItem(const Format& format, const TarItem& item, const
 }
 
 void TarDifferential::Check(const Format& format) {
-  const std::string command = fmt::format("cd {0}/root && LC_ALL=C TAR_OPTIONS= tar {1} --sort=name --numeric-owner -cf {0}/out.tar .",
-                                          base_, format.options);
+  const std::string command = fmt::format(
+      "cd {0}/root && LC_ALL=C TAR_OPTIONS= tar {1} --sort=name --numeric-owner -cf {0}/out.tar .", base_,
+      format.options);
   ASSERT_EQ(std::system(command.c_str()), 0) << command;
   const UniqueFd out = Must(sys::OpenAt(FdRef::Cwd(), (base_ + "/out.tar").c_str(), O_RDONLY));
   const std::string tar = Must(sys::ReadAll(out, 64U << 20U));
@@ -244,7 +251,8 @@ void TarDifferential::Check(const Format& format) {
   while (!directories.empty()) {
     const std::string directory = std::move(directories.back());
     directories.pop_back();
-    const UniqueFd fd = Must(sys::OpenAt(root_, directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY));
+    const UniqueFd fd =
+        Must(sys::OpenAt(root_, directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY));
     for (const auto& child : Must(sys::ListDir(fd))) {
       const std::string path = directory.empty() ? child.name : directory + "/" + child.name;
       on_disk.insert(path);
@@ -265,16 +273,23 @@ void TarDifferential::Check(const Format& format) {
   EXPECT_EQ(in_archive, on_disk);
 }
 
-constexpr Format kV7{.options = "--format=v7", .long_names = false, .specials = false, .large_numbers = false};
+constexpr Format kV7{
+    .options = "--format=v7", .long_names = false, .specials = false, .large_numbers = false};
 constexpr Format kUstar{.options = "--format=ustar", .long_names = false, .large_numbers = false};
 constexpr Format kOldGnu{.options = "--format=oldgnu"};
 constexpr Format kGnu{.options = "--format=gnu"};
-constexpr Format kPax{.options = "--format=pax --xattrs --xattrs-include='*'", .nanoseconds = true, .xattrs = true};
+constexpr Format kPax{
+    .options = "--format=pax --xattrs --xattrs-include='*'", .nanoseconds = true, .xattrs = true};
 constexpr Format kOldGnuSparse{.options = "--format=oldgnu --sparse", .sparse = true};
 constexpr Format kGnuSparse{.options = "--format=gnu --sparse", .sparse = true};
-constexpr Format kPax00{.options = "--format=pax --sparse --sparse-version=0.0", .nanoseconds = true, .sparse = true};
-constexpr Format kPax01{.options = "--format=pax --sparse --sparse-version=0.1", .nanoseconds = true, .sparse = true};
-constexpr Format kPax10{.options = "--format=pax --sparse --sparse-version=1.0 --xattrs --xattrs-include='*'", .nanoseconds = true, .xattrs = true, .sparse = true};
+constexpr Format kPax00{
+    .options = "--format=pax --sparse --sparse-version=0.0", .nanoseconds = true, .sparse = true};
+constexpr Format kPax01{
+    .options = "--format=pax --sparse --sparse-version=0.1", .nanoseconds = true, .sparse = true};
+constexpr Format kPax10{.options = "--format=pax --sparse --sparse-version=1.0 --xattrs --xattrs-include='*'",
+                        .nanoseconds = true,
+                        .xattrs = true,
+                        .sparse = true};
 
 #define SNAP_TAR_FORMAT(NAME)                         \
   TEST_F(TarDifferential, NAME##IsReadAsItIsOnDisk) { \

@@ -25,8 +25,9 @@ std::string ErrorOf(std::string_view records, const TarLimits& limits = {}) {
 }
 
 TEST(TarPax, KnownKeysAreRead) {
-  const auto header = Parse(PaxRecord("path", "a=b\nc") + PaxRecord("linkpath", "target") + PaxRecord("size", "8589934592") +
-                            PaxRecord("uid", "4294967294") + PaxRecord("gid", "0") + PaxRecord("mtime", "1.5"));
+  const auto header =
+      Parse(PaxRecord("path", "a=b\nc") + PaxRecord("linkpath", "target") + PaxRecord("size", "8589934592") +
+            PaxRecord("uid", "4294967294") + PaxRecord("gid", "0") + PaxRecord("mtime", "1.5"));
   ASSERT_TRUE(header.ok()) << header.error().message();
   const PaxHeader& h = header.value();
   EXPECT_EQ(h.path, "a=b\nc") << "a value ends where its length says, not at a newline";
@@ -41,9 +42,10 @@ TEST(TarPax, KnownKeysAreRead) {
 
 TEST(TarPax, KeysThatLayersDoNotNeedAreIgnored) {
   std::string records;
-  for (const char* key : {"atime", "ctime", "uname", "gname", "comment", "charset", "hdrcharset", "SCHILY.acl.access", "SCHILY.dev",
-                          "SCHILY.ino", "SCHILY.nlink", "SCHILY.fflags", "LIBARCHIVE.creationtime", "RHT.security.selinux",
-                          "VENDOR.anything", "sizes", "Path", "SCHILY.xattr"}) {
+  for (const char* key :
+       {"atime", "ctime", "uname", "gname", "comment", "charset", "hdrcharset", "SCHILY.acl.access",
+        "SCHILY.dev", "SCHILY.ino", "SCHILY.nlink", "SCHILY.fflags", "LIBARCHIVE.creationtime",
+        "RHT.security.selinux", "VENDOR.anything", "sizes", "Path", "SCHILY.xattr"}) {
     records += PaxRecord(key, std::string("any\0bytes", 9));
   }
   const auto header = Parse(records);
@@ -83,8 +85,9 @@ TEST(TarPax, TimesKeepNanosecondsAndRoundTowardsThePast) {
 }
 
 TEST(TarPax, EmptyValuesDoNotOverride) {
-  const auto header = Parse(PaxRecord("path", "") + PaxRecord("linkpath", "") + PaxRecord("size", "") + PaxRecord("uid", "7") +
-                            PaxRecord("uid", "") + PaxRecord("gid", "") + PaxRecord("mtime", ""));
+  const auto header =
+      Parse(PaxRecord("path", "") + PaxRecord("linkpath", "") + PaxRecord("size", "") +
+            PaxRecord("uid", "7") + PaxRecord("uid", "") + PaxRecord("gid", "") + PaxRecord("mtime", ""));
   ASSERT_TRUE(header.ok()) << header.error().message();
   EXPECT_TRUE(header.value().path.empty());
   EXPECT_TRUE(header.value().link_target.empty());
@@ -95,10 +98,11 @@ TEST(TarPax, EmptyValuesDoNotOverride) {
 }
 
 TEST(TarPax, TheLastOfSeveralRecordsCountsWhereReadersAgree) {
-  const auto header = Parse(PaxRecord("uid", "1") + PaxRecord("uid", "2") + PaxRecord("mtime", "1") + PaxRecord("mtime", "2") +
-                            PaxRecord("SCHILY.xattr.user.a", "1") + PaxRecord("SCHILY.xattr.user.b", "1") +
-                            PaxRecord("SCHILY.xattr.user.a", "2") + PaxRecord("path", "p") + PaxRecord("path", "p") +
-                            PaxRecord("size", "3") + PaxRecord("size", "3"));
+  const auto header = Parse(PaxRecord("uid", "1") + PaxRecord("uid", "2") + PaxRecord("mtime", "1") +
+                            PaxRecord("mtime", "2") + PaxRecord("SCHILY.xattr.user.a", "1") +
+                            PaxRecord("SCHILY.xattr.user.b", "1") + PaxRecord("SCHILY.xattr.user.a", "2") +
+                            PaxRecord("path", "p") + PaxRecord("path", "p") + PaxRecord("size", "3") +
+                            PaxRecord("size", "3"));
   ASSERT_TRUE(header.ok()) << header.error().message();
   EXPECT_EQ(header.value().uid, 2U);
   EXPECT_EQ(header.value().mtime->tv_sec, 2);
@@ -108,9 +112,11 @@ TEST(TarPax, TheLastOfSeveralRecordsCountsWhereReadersAgree) {
 }
 
 TEST(TarPax, TwoDifferentPathsOrSizesAreRefused) {
-  for (const char* key : {"path", "linkpath", "size", "GNU.sparse.name", "GNU.sparse.major", "GNU.sparse.realsize"}) {
+  for (const char* key :
+       {"path", "linkpath", "size", "GNU.sparse.name", "GNU.sparse.major", "GNU.sparse.realsize"}) {
     for (const char* second : {"2", ""}) {
-      const std::string error = ErrorOf(PaxRecord(key, "1") + PaxRecord("comment", "") + PaxRecord(key, second));
+      const std::string error =
+          ErrorOf(PaxRecord(key, "1") + PaxRecord("comment", "") + PaxRecord(key, second));
       EXPECT_THAT(error, HasSubstr(std::string("two different values of '") + key + "'"));
     }
   }
@@ -118,19 +124,25 @@ TEST(TarPax, TwoDifferentPathsOrSizesAreRefused) {
 
 TEST(TarPax, XattrsOfBothSpellingsAreTheSame) {
   const std::string value("\1\0\0\2 =\n", 7);
-  const auto header = Parse(PaxRecord("SCHILY.xattr.security.capability", value) +
-                            PaxRecord("LIBARCHIVE.xattr.security.capability", "AQAAAiA9Cg") +
-                            PaxRecord("LIBARCHIVE.xattr.user.%c3%A4%3D", "AQAAAiA9Cg==") + PaxRecord("LIBARCHIVE.xattr.user.e", "") +
-                            PaxRecord("SCHILY.xattr.user.empty", "") + PaxRecord("SCHILY.xattr.user.100%", "+/"));
+  const auto header =
+      Parse(PaxRecord("SCHILY.xattr.security.capability", value) +
+            PaxRecord("LIBARCHIVE.xattr.security.capability", "AQAAAiA9Cg") +
+            PaxRecord("LIBARCHIVE.xattr.user.%c3%A4%3D", "AQAAAiA9Cg==") +
+            PaxRecord("LIBARCHIVE.xattr.user.e", "") + PaxRecord("SCHILY.xattr.user.empty", "") +
+            PaxRecord("SCHILY.xattr.user.100%", "+/"));
   ASSERT_TRUE(header.ok()) << header.error().message();
-  const std::vector<Xattr> xattrs = {
-      {"security.capability", value}, {"user.\xc3\xa4=", value}, {"user.e", ""}, {"user.empty", ""}, {"user.100%", "+/"}};
+  const std::vector<Xattr> xattrs = {{"security.capability", value},
+                                     {"user.\xc3\xa4=", value},
+                                     {"user.e", ""},
+                                     {"user.empty", ""},
+                                     {"user.100%", "+/"}};
   EXPECT_EQ(header.value().xattrs, xattrs);
 }
 
 TEST(TarPax, Base64TakesEveryByteAndLength) {
-  const auto header = Parse(PaxRecord("LIBARCHIVE.xattr.user.1", "+w") + PaxRecord("LIBARCHIVE.xattr.user.2", "+/8") +
-                            PaxRecord("LIBARCHIVE.xattr.user.3", "AP+/") + PaxRecord("LIBARCHIVE.xattr.user.4", "enl4dw=="));
+  const auto header =
+      Parse(PaxRecord("LIBARCHIVE.xattr.user.1", "+w") + PaxRecord("LIBARCHIVE.xattr.user.2", "+/8") +
+            PaxRecord("LIBARCHIVE.xattr.user.3", "AP+/") + PaxRecord("LIBARCHIVE.xattr.user.4", "enl4dw=="));
   ASSERT_TRUE(header.ok());
   EXPECT_EQ(header.value().xattrs[0].value, "\xfb");
   EXPECT_EQ(header.value().xattrs[1].value, "\xfb\xff");
@@ -206,7 +218,8 @@ TEST(TarPax, LimitsAreExact) {
   EXPECT_EQ(ErrorOf(PaxRecord("SCHILY.xattr." + longest, "")), "");
   EXPECT_THAT(ErrorOf(PaxRecord("SCHILY.xattr." + longest + "n", "")), HasSubstr("has 256 bytes"));
   EXPECT_EQ(ErrorOf(PaxRecord("SCHILY.xattr.user.a", std::string(65536, 'v'))), "");
-  EXPECT_THAT(ErrorOf(PaxRecord("SCHILY.xattr.user.a", std::string(65537, 'v'))), HasSubstr("has 65537 bytes"));
+  EXPECT_THAT(ErrorOf(PaxRecord("SCHILY.xattr.user.a", std::string(65537, 'v'))),
+              HasSubstr("has 65537 bytes"));
   std::string many;
   for (int i = 0; i < 256; ++i) many += PaxRecord("SCHILY.xattr.user." + std::to_string(i), "");
   EXPECT_EQ(ErrorOf(many), "");
@@ -216,9 +229,11 @@ TEST(TarPax, LimitsAreExact) {
 }
 
 TEST(TarPax, GlobalHeadersMayNotMoveOrResizeFiles) {
-  EXPECT_TRUE(CheckGlobalPax(PaxRecord("comment", "4f0e") + PaxRecord("uid", "0") + PaxRecord("mtime", "0")).ok());
+  EXPECT_TRUE(
+      CheckGlobalPax(PaxRecord("comment", "4f0e") + PaxRecord("uid", "0") + PaxRecord("mtime", "0")).ok());
   EXPECT_TRUE(CheckGlobalPax("").ok());
-  for (const char* key : {"path", "linkpath", "size", "GNU.sparse.offset", "GNU.sparse.map", "GNU.volume.offset"}) {
+  for (const char* key :
+       {"path", "linkpath", "size", "GNU.sparse.offset", "GNU.sparse.map", "GNU.volume.offset"}) {
     const auto checked = CheckGlobalPax(PaxRecord("comment", "") + PaxRecord(key, "1"));
     ASSERT_FALSE(checked.ok()) << key;
     EXPECT_EQ(checked.error().code(), ErrorCode::kUnsupported) << key;

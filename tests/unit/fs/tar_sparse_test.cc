@@ -25,7 +25,7 @@ using Extents = std::vector<DataExtent>;
 using Runs = std::vector<std::pair<uint64_t, std::string>>;
 constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
 
-// --- the map -----------------------------------------------------------------------------------------------------------
+// --- the map ---------------------------------------------------------------------------------------------
 
 TEST(TarSparseMap, KeepsAscendingExtentsAndDropsEmptyOnes) {
   Extents extents = {{1, 1}};
@@ -70,12 +70,15 @@ TEST(TarSparseMap, RefusesWhatNoFileCanBe) {
   }
 }
 
-// --- old GNU format ----------------------------------------------------------------------------------------------------
+// --- old GNU format --------------------------------------------------------------------------------------
 
 std::string Pair(int64_t offset, int64_t size) { return TarNumber(offset, 12) + TarNumber(size, 12); }
 
 TarSpec OldSparse(const std::string& map, const std::string& data, int64_t real_size, char more = '\0') {
-  return {.name = "s", .type = 'S', .data = data, .magic = TarSpec::Magic::kGnu,
+  return {.name = "s",
+          .type = 'S',
+          .data = data,
+          .magic = TarSpec::Magic::kGnu,
           .patches = {{386, map}, {482, std::string(1, more)}, {483, TarNumber(real_size, 12)}}};
 }
 
@@ -88,14 +91,22 @@ std::string Extension(std::string map, char more) {
 }
 
 // The header, extension blocks and data of a file in the old format.
-std::string OldTar(const std::string& map, const std::string& extensions, const std::string& data, int64_t real_size, char more) {
+std::string OldTar(const std::string& map, const std::string& extensions, const std::string& data,
+                   int64_t real_size, char more) {
   TarSpec spec = OldSparse(map, "", real_size, more);
   spec.size = static_cast<int64_t>(data.size());
-  return TarBuilder().Add(spec).Raw(extensions).Raw(data).Zeros((512 - data.size() % 512) % 512).File("after", "x").Finish();
+  return TarBuilder()
+      .Add(spec)
+      .Raw(extensions)
+      .Raw(data)
+      .Zeros((512 - data.size() % 512) % 512)
+      .File("after", "x")
+      .Finish();
 }
 
 TEST(TarSparse, TheOldFormatInOneHeader) {
-  const auto items = ReadTar(OldTar(Pair(0, 4) + Pair(4096, 4) + Pair(10000, 0), "", "headtail", 10000, '\0'));
+  const auto items =
+      ReadTar(OldTar(Pair(0, 4) + Pair(4096, 4) + Pair(10000, 0), "", "headtail", 10000, '\0'));
   ASSERT_TRUE(items.ok()) << items.error().message();
   const TarItem& item = items.value()[0];
   EXPECT_TRUE(item.entry.sparse);
@@ -118,8 +129,8 @@ TEST(TarSparse, TheOldFormatWithExtensionBlocks) {
     runs.emplace_back(offset, bytes);
   }
   for (const size_t chunk : {size_t{7}, size_t{512}, size_t{65536}}) {
-    const auto items =
-        ReadTar(OldTar(maps[0], Extension(maps[1], '\1') + Extension(maps[2], '\0'), data, 40000, '\1'), chunk);
+    const auto items = ReadTar(
+        OldTar(maps[0], Extension(maps[1], '\1') + Extension(maps[2], '\0'), data, 40000, '\1'), chunk);
     ASSERT_TRUE(items.ok()) << items.error().message();
     EXPECT_EQ(items.value()[0].runs, runs);
     EXPECT_EQ(items.value()[1].data(), "x");
@@ -142,15 +153,22 @@ TEST(TarSparse, TheOldFormatNeedsAllPartsToAgree) {
   for (const Case& c : {
            Case{"offset missing", OldTar(no_offset, "", "data", 4, '\0'), "malformed"},
            Case{"size missing", OldTar(no_size, "", "data", 4, '\0'), "malformed"},
-           Case{"gap in the list", OldTar(Pair(0, 2) + std::string(24, '\0') + Pair(2, 2), "", "data", 4, '\0'), "malformed"},
+           Case{"gap in the list",
+                OldTar(Pair(0, 2) + std::string(24, '\0') + Pair(2, 2), "", "data", 4, '\0'), "malformed"},
            Case{"not a number", OldTar("zzzzzzzzzzzz000000000004", "", "data", 4, '\0'), "malformed"},
-           Case{"extended though not full", OldTar(Pair(0, 4), Extension("", '\0'), "data", 4, '\1'), "ends before its last block"},
-           Case{"negative offset", OldTar(TarBase256(-4, 12) + TarNumber(4, 12), "", "data", 4, '\0'), "negative"},
-           Case{"overflow", OldTar(TarBase256(kMax, 12) + TarNumber(4, 12), "", "data", 4, '\0'), "overflows"},
-           Case{"overlap in an extension", OldTar(full, Extension(Pair(3, 1), '\0'), "abcde", 9, '\1'), "not ascending"},
-           Case{"beyond the file", OldTar(Pair(0, 4), "", "data", 3, '\0'), "reaches to 4 in a file of 3 bytes"},
+           Case{"extended though not full", OldTar(Pair(0, 4), Extension("", '\0'), "data", 4, '\1'),
+                "ends before its last block"},
+           Case{"negative offset", OldTar(TarBase256(-4, 12) + TarNumber(4, 12), "", "data", 4, '\0'),
+                "negative"},
+           Case{"overflow", OldTar(TarBase256(kMax, 12) + TarNumber(4, 12), "", "data", 4, '\0'),
+                "overflows"},
+           Case{"overlap in an extension", OldTar(full, Extension(Pair(3, 1), '\0'), "abcde", 9, '\1'),
+                "not ascending"},
+           Case{"beyond the file", OldTar(Pair(0, 4), "", "data", 3, '\0'),
+                "reaches to 4 in a file of 3 bytes"},
            Case{"more stored", OldTar(Pair(0, 4), "", "data!", 9, '\0'), "describes 4 bytes of data but 5"},
-           Case{"negative real size", OldTar(Pair(0, 4), "", "data", -4, '\0'), "size of sparse file -4 is out of range"},
+           Case{"negative real size", OldTar(Pair(0, 4), "", "data", -4, '\0'),
+                "size of sparse file -4 is out of range"},
            Case{"huge real size", OldTar(Pair(0, 4), "", "data", kMax, '\0'), "is out of range"},
            Case{"star's header", TarBuilder().Add(posix).Finish(), "not GNU tar's"},
            Case{"two maps", TarBuilder().Add(both).Finish(), "two maps"},
@@ -165,22 +183,37 @@ TEST(TarSparse, AnEndlessMapMeetsTheLimit) {
   std::string block;
   for (int i = 0; i < 21; ++i) block += Pair(0, 0);
   for (int i = 0; i < 100; ++i) extensions += Extension(block, '\1');
-  EXPECT_THAT(ReadTarError(OldTar(map, extensions, "", 0, '\1'), {.max_sparse_extents = 1000}), HasSubstr("more than 1000 extents"));
+  EXPECT_THAT(ReadTarError(OldTar(map, extensions, "", 0, '\1'), {.max_sparse_extents = 1000}),
+              HasSubstr("more than 1000 extents"));
 }
 
-// --- PAX formats -------------------------------------------------------------------------------------------------------
+// --- PAX formats -----------------------------------------------------------------------------------------
 
 std::string PaxTar(const PaxRecords& records, const std::string& data, char type = '0') {
-  return TarBuilder().Add({.name = "GNUSparseFile.0/s", .type = type, .data = data, .link = type == '0' ? "" : "t", .pax = records})
-      .File("after", "x").Finish();
+  return TarBuilder()
+      .Add({.name = "GNUSparseFile.0/s",
+            .type = type,
+            .data = data,
+            .link = type == '0' ? "" : "t",
+            .pax = records})
+      .File("after", "x")
+      .Finish();
 }
 
-const PaxRecords kFormat00 = {{"GNU.sparse.size", "10000"}, {"GNU.sparse.numblocks", "2"}, {"GNU.sparse.offset", "0"},
-                              {"GNU.sparse.numbytes", "4"}, {"GNU.sparse.offset", "4096"}, {"GNU.sparse.numbytes", "4"},
+const PaxRecords kFormat00 = {{"GNU.sparse.size", "10000"},
+                              {"GNU.sparse.numblocks", "2"},
+                              {"GNU.sparse.offset", "0"},
+                              {"GNU.sparse.numbytes", "4"},
+                              {"GNU.sparse.offset", "4096"},
+                              {"GNU.sparse.numbytes", "4"},
                               {"path", "s"}};
-const PaxRecords kFormat01 = {{"GNU.sparse.name", "s"}, {"GNU.sparse.size", "10000"}, {"GNU.sparse.numblocks", "2"},
+const PaxRecords kFormat01 = {{"GNU.sparse.name", "s"},
+                              {"GNU.sparse.size", "10000"},
+                              {"GNU.sparse.numblocks", "2"},
                               {"GNU.sparse.map", "0,4,4096,4"}};
-const PaxRecords kFormat10 = {{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.name", "s"},
+const PaxRecords kFormat10 = {{"GNU.sparse.major", "1"},
+                              {"GNU.sparse.minor", "0"},
+                              {"GNU.sparse.name", "s"},
                               {"GNU.sparse.realsize", "10000"}};
 
 std::string MapBlocks(std::string map) {
@@ -215,8 +248,9 @@ TEST(TarSparse, ThePaxFormatsSayTheSame) {
 TEST(TarSparse, AFileThatIsOneHoleHasNoData) {
   const PaxRecords hole = With(With(kFormat01, "GNU.sparse.map", "10000,0"), "GNU.sparse.numblocks", "1");
   const PaxRecords nothing = With(With(kFormat01, "GNU.sparse.map", nullptr), "GNU.sparse.numblocks", "0");
-  for (const std::string& tar : {PaxTar(hole, ""), PaxTar(nothing, ""), PaxTar(kFormat10, MapBlocks("0\n")),
-                                 PaxTar(kFormat10, MapBlocks("1\n10000\n0\n")), OldTar(Pair(10000, 0), "", "", 10000, '\0')}) {
+  for (const std::string& tar :
+       {PaxTar(hole, ""), PaxTar(nothing, ""), PaxTar(kFormat10, MapBlocks("0\n")),
+        PaxTar(kFormat10, MapBlocks("1\n10000\n0\n")), OldTar(Pair(10000, 0), "", "", 10000, '\0')}) {
     const auto items = ReadTar(tar);
     ASSERT_TRUE(items.ok()) << items.error().message();
     EXPECT_TRUE(items.value()[0].entry.sparse);
@@ -237,7 +271,8 @@ TEST(TarSparse, AMapOfManyBlocksIsRead) {
   const auto items = ReadTar(PaxTar(kFormat10, MapBlocks(map) + data), 100);
   ASSERT_TRUE(items.ok()) << items.error().message();
   EXPECT_EQ(items.value()[0].runs.size(), 1000U);
-  EXPECT_EQ(items.value()[0].runs[999], (std::pair<uint64_t, std::string>(7992, std::string(1, static_cast<char>('a' + 999 % 26)))));
+  EXPECT_EQ(items.value()[0].runs[999],
+            (std::pair<uint64_t, std::string>(7992, std::string(1, static_cast<char>('a' + 999 % 26)))));
 }
 
 TEST(TarSparse, HostilePaxMapsAreErrorsThatSayWhy) {
@@ -248,42 +283,84 @@ TEST(TarSparse, HostilePaxMapsAreErrorsThatSayWhy) {
   };
   const auto data10 = [](const std::string& map) { return PaxTar(kFormat10, MapBlocks(map) + "data"); };
   for (const Case& c : {
-           Case{"0.0 size first", PaxTar({{"GNU.sparse.numbytes", "1"}}, ""), "malformed 'GNU.sparse.numbytes'"},
-           Case{"0.0 two offsets", PaxTar({{"GNU.sparse.offset", "1"}, {"GNU.sparse.offset", "2"}}, ""), "malformed 'GNU.sparse.offset'"},
+           Case{"0.0 size first", PaxTar({{"GNU.sparse.numbytes", "1"}}, ""),
+                "malformed 'GNU.sparse.numbytes'"},
+           Case{"0.0 two offsets", PaxTar({{"GNU.sparse.offset", "1"}, {"GNU.sparse.offset", "2"}}, ""),
+                "malformed 'GNU.sparse.offset'"},
            Case{"0.0 odd", PaxTar({{"GNU.sparse.offset", "1"}}, ""), "offset without a size"},
-           Case{"0.0 count", PaxTar(With(kFormat00, "GNU.sparse.numblocks", "3"), "headtail"), "has 2 extents, 3 were announced"},
-           Case{"0.0 no count", PaxTar(With(kFormat00, "GNU.sparse.numblocks", nullptr), "headtail"), "lacks 'GNU.sparse.numblocks'"},
-           Case{"0.0 no size", PaxTar(With(kFormat00, "GNU.sparse.size", nullptr), "headtail"), "lacks 'GNU.sparse.size'"},
-           Case{"0.0 too small", PaxTar(With(kFormat00, "GNU.sparse.size", "4099"), "headtail"), "reaches to 4100 in a file of 4099"},
+           Case{"0.0 count", PaxTar(With(kFormat00, "GNU.sparse.numblocks", "3"), "headtail"),
+                "has 2 extents, 3 were announced"},
+           Case{"0.0 no count", PaxTar(With(kFormat00, "GNU.sparse.numblocks", nullptr), "headtail"),
+                "lacks 'GNU.sparse.numblocks'"},
+           Case{"0.0 no size", PaxTar(With(kFormat00, "GNU.sparse.size", nullptr), "headtail"),
+                "lacks 'GNU.sparse.size'"},
+           Case{"0.0 too small", PaxTar(With(kFormat00, "GNU.sparse.size", "4099"), "headtail"),
+                "reaches to 4100 in a file of 4099"},
            Case{"0.0 stored", PaxTar(kFormat00, "headtails"), "describes 8 bytes of data but 9"},
-           Case{"0.1 odd", PaxTar(With(kFormat01, "GNU.sparse.map", "0,4,4096"), "headtail"), "offset without a size"},
-           Case{"0.1 comma", PaxTar(With(kFormat01, "GNU.sparse.map", "0,4,4096,4,"), "headtail"), "ends in a comma"},
-           Case{"0.1 empty number", PaxTar(With(kFormat01, "GNU.sparse.map", "0,,4096,4"), "headtail"), "malformed"},
-           Case{"0.1 negative", PaxTar(With(kFormat01, "GNU.sparse.map", "0,-4,4096,4"), "headtail"), "malformed"},
-           Case{"0.1 overflow", PaxTar(With(kFormat01, "GNU.sparse.map", "0,9223372036854775808,4096,4"), "headtail"), "malformed"},
-           Case{"0.1 overflowing end", PaxTar(With(kFormat01, "GNU.sparse.map", "0,4,9223372036854775807,4"), "headtail"), "overflows"},
-           Case{"0.1 unordered", PaxTar(With(kFormat01, "GNU.sparse.map", "4096,4,0,4"), "headtail"), "not ascending"},
-           Case{"0.1 overlap", PaxTar(With(kFormat01, "GNU.sparse.map", "0,4,3,4"), "headtail"), "not ascending"},
-           Case{"0.0 and 0.1", PaxTar([] { PaxRecords r = kFormat00; r.emplace_back("GNU.sparse.map", "0,4"); return r; }(), "headtail"),
+           Case{"0.1 odd", PaxTar(With(kFormat01, "GNU.sparse.map", "0,4,4096"), "headtail"),
+                "offset without a size"},
+           Case{"0.1 comma", PaxTar(With(kFormat01, "GNU.sparse.map", "0,4,4096,4,"), "headtail"),
+                "ends in a comma"},
+           Case{"0.1 empty number", PaxTar(With(kFormat01, "GNU.sparse.map", "0,,4096,4"), "headtail"),
+                "malformed"},
+           Case{"0.1 negative", PaxTar(With(kFormat01, "GNU.sparse.map", "0,-4,4096,4"), "headtail"),
+                "malformed"},
+           Case{"0.1 overflow",
+                PaxTar(With(kFormat01, "GNU.sparse.map", "0,9223372036854775808,4096,4"), "headtail"),
+                "malformed"},
+           Case{"0.1 overflowing end",
+                PaxTar(With(kFormat01, "GNU.sparse.map", "0,4,9223372036854775807,4"), "headtail"),
+                "overflows"},
+           Case{"0.1 unordered", PaxTar(With(kFormat01, "GNU.sparse.map", "4096,4,0,4"), "headtail"),
+                "not ascending"},
+           Case{"0.1 overlap", PaxTar(With(kFormat01, "GNU.sparse.map", "0,4,3,4"), "headtail"),
+                "not ascending"},
+           Case{"0.0 and 0.1",
+                PaxTar(
+                    [] {
+                      PaxRecords r = kFormat00;
+                      r.emplace_back("GNU.sparse.map", "0,4");
+                      return r;
+                    }(),
+                    "headtail"),
                 "mixes formats"},
-           Case{"0.1 and 1.0", PaxTar([] { PaxRecords r = kFormat10; r.emplace_back("GNU.sparse.map", "0,4"); return r; }(), "x"),
+           Case{"0.1 and 1.0",
+                PaxTar(
+                    [] {
+                      PaxRecords r = kFormat10;
+                      r.emplace_back("GNU.sparse.map", "0,4");
+                      return r;
+                    }(),
+                    "x"),
                 "mixes formats"},
            Case{"name alone", PaxTar({{"GNU.sparse.name", "other"}}, "data"), "lacks 'GNU.sparse.size'"},
            Case{"empty name", PaxTar(With(kFormat10, "GNU.sparse.name", ""), MapBlocks("0\n")), "empty name"},
            Case{"format 1.1", PaxTar(With(kFormat10, "GNU.sparse.minor", "1"), ""), "format 1.1 is unknown"},
            Case{"format 2.0", PaxTar(With(kFormat10, "GNU.sparse.major", "2"), ""), "format 2.0 is unknown"},
-           Case{"no minor", PaxTar(With(kFormat10, "GNU.sparse.minor", nullptr), ""), "lacks 'GNU.sparse.minor'"},
+           Case{"no minor", PaxTar(With(kFormat10, "GNU.sparse.minor", nullptr), ""),
+                "lacks 'GNU.sparse.minor'"},
            Case{"unknown key", PaxTar({{"GNU.sparse.future", "1"}}, ""), "unknown key 'GNU.sparse.future'"},
-           Case{"two sizes", PaxTar([] { PaxRecords r = kFormat10; r.emplace_back("GNU.sparse.size", "9"); return r; }(), ""),
+           Case{"two sizes",
+                PaxTar(
+                    [] {
+                      PaxRecords r = kFormat10;
+                      r.emplace_back("GNU.sparse.size", "9");
+                      return r;
+                    }(),
+                    ""),
                 "two different sizes"},
-           Case{"no real size", PaxTar(With(kFormat10, "GNU.sparse.realsize", nullptr), ""), "lacks 'GNU.sparse.realsize'"},
-           Case{"huge real size", PaxTar(With(kFormat10, "GNU.sparse.realsize", "9223372036854775807"), MapBlocks("0\n")),
+           Case{"no real size", PaxTar(With(kFormat10, "GNU.sparse.realsize", nullptr), ""),
+                "lacks 'GNU.sparse.realsize'"},
+           Case{"huge real size",
+                PaxTar(With(kFormat10, "GNU.sparse.realsize", "9223372036854775807"), MapBlocks("0\n")),
                 "larger than allowed"},
-           Case{"negative real size", PaxTar(With(kFormat10, "GNU.sparse.realsize", "-1"), ""), "malformed 'GNU.sparse.realsize'"},
+           Case{"negative real size", PaxTar(With(kFormat10, "GNU.sparse.realsize", "-1"), ""),
+                "malformed 'GNU.sparse.realsize'"},
            Case{"not a file", PaxTar(kFormat10, "", '2'), "not a regular file"},
            Case{"1.0 no data", PaxTar(kFormat10, ""), "longer than the data it stands in"},
            Case{"1.0 map cut", PaxTar(kFormat10, "1\n0\n"), "longer than the data it stands in"},
-           Case{"1.0 unfinished", PaxTar(kFormat10, MapBlocks("2\n0\n4\n") + "data"), "a line that is not a number"},
+           Case{"1.0 unfinished", PaxTar(kFormat10, MapBlocks("2\n0\n4\n") + "data"),
+                "a line that is not a number"},
            Case{"1.0 empty line", data10("1\n\n4\n"), "empty line"},
            Case{"1.0 negative", data10("1\n-1\n4\n"), "not a number"},
            Case{"1.0 spaces", data10("1\n 0\n4\n"), "not a number"},
@@ -316,8 +393,8 @@ TEST(TarSparse, TruncationIsAnErrorAtEveryByteOfAMap) {
     extension_map += Pair(i * 10, 1);
     data += 'x';
   }
-  const std::string tar =
-      OldTar(Pair(0, 1) + Pair(10, 1) + Pair(20, 1) + Pair(30, 1), Extension(extension_map, '\0'), data, 1000, '\1');
+  const std::string tar = OldTar(Pair(0, 1) + Pair(10, 1) + Pair(20, 1) + Pair(30, 1),
+                                 Extension(extension_map, '\0'), data, 1000, '\1');
   ASSERT_EQ(ReadTarError(tar), "");
   for (size_t size = 0; size + 512 < tar.size(); ++size) {
     EXPECT_THAT(ReadTarError(std::string_view(tar).substr(0, size)), HasSubstr("archive ends")) << size;

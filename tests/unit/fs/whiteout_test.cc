@@ -52,7 +52,8 @@ TEST(Whiteout, WhiteoutsOfNothingAndOfDotsAreRefused) {
 }
 
 TEST(Whiteout, AWhiteoutNameAsDirectoryIsRefused) {
-  for (const char* name : {".wh.a/b", "usr/.wh.a/b/c", ".wh./b", ".wh.../b", ".wh..wh..opq/x", "a/.wh.b/.wh.c"}) {
+  for (const char* name :
+       {".wh.a/b", "usr/.wh.a/b/c", ".wh./b", ".wh.../b", ".wh..wh..opq/x", "a/.wh.b/.wh.c"}) {
     const auto parsed = FromTarName(Path(name));
     ASSERT_FALSE(parsed.ok()) << name;
     EXPECT_EQ(parsed.error().code(), ErrorCode::kInvalidArgument) << name;
@@ -101,7 +102,8 @@ TEST(Whiteout, OverlayXattrsAreRecognisedInBothNamespaces) {
                            "user.overlay.", "trusted.overlay.overlay.opaque"}) {
     EXPECT_TRUE(IsOverlayXattr(name)) << name;
   }
-  for (const char* name : {"user.overlay", "trusted.overlayx.a", "user.x.overlay.y", "security.capability", ""}) {
+  for (const char* name :
+       {"user.overlay", "trusted.overlayx.a", "user.x.overlay.y", "security.capability", ""}) {
     EXPECT_FALSE(IsOverlayXattr(name)) << name;
   }
   EXPECT_TRUE(IsOverlayXattr(kOpaqueXattr));
