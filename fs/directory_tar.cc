@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "fs/base/quote.h"
@@ -20,11 +21,7 @@
 namespace snap {
 namespace {
 
-struct InodeKey {
-  dev_t device;
-  ino_t inode;
-  friend auto operator<=>(const InodeKey&, const InodeKey&) = default;
-};
+using InodeKey = std::pair<dev_t, ino_t>;
 InodeKey KeyOf(const struct stat& stat) { return {stat.st_dev, stat.st_ino}; }
 
 bool IsKeptXattr(std::string_view name, bool overlay_upper) {
@@ -301,7 +298,8 @@ class DirectoryTarSource final : public ByteSource {
       if (options_.overlay_upper && IsOpaqueXattr(xattr)) opaque_ = true;
       if (IsKeptXattr(name, options_.overlay_upper)) entry.attributes.xattrs.push_back(std::move(xattr));
     }
-    std::sort(entry.attributes.xattrs.begin(), entry.attributes.xattrs.end());
+    std::sort(entry.attributes.xattrs.begin(), entry.attributes.xattrs.end(),
+              [](const Xattr& a, const Xattr& b) { return a.name < b.name; });
     return {};
   }
 

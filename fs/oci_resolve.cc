@@ -2,8 +2,9 @@
 // choose among the manifests by platform. Documents are read through one budget, verified, and kept, so that
 // a diamond of indexes costs no more than its distinct documents.
 #include <algorithm>
-#include <map>
 #include <set>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "fs/base/json.h"
 #include "fs/base/quote.h"
@@ -80,7 +81,7 @@ class Resolver {
     // Several descriptors of one name are one image for several platforms; several names are several images,
     // unless they are names of the same thing.
     std::set<std::string> chosen_names;
-    std::set<Digest> chosen_digests;
+    std::unordered_set<Digest> chosen_digests;
     for (const Descriptor* item : chosen) {
       chosen_names.insert(DisplayName(*item));
       chosen_digests.insert(item->digest);
@@ -254,11 +255,11 @@ class Resolver {
   const BlobProvider& blobs_;
   const Platform wanted_;
   const std::string_view where_;
-  std::map<Digest, std::string> documents_;
+  std::unordered_map<Digest, std::string> documents_;
   size_t budget_used_ = 0;
   size_t visited_ = 0;
-  std::set<Digest> walked_;  ///< indexes
-  std::set<Digest> seen_;    ///< manifests
+  std::unordered_set<Digest> walked_;  ///< indexes
+  std::unordered_set<Digest> seen_;    ///< manifests
   std::vector<Candidate> candidates_;
   std::optional<Error> unsupported_;
 };

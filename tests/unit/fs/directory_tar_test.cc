@@ -19,7 +19,6 @@ namespace {
 using test::Shell;
 using test::TempDir;
 using testing::ElementsAre;
-using testing::HasSubstr;
 
 Result<std::string> Archive(const TempDir& tree, DirectoryTarOptions options = {}, size_t step = 0) {
   const auto source = MakeDirectoryTarSource(*sys::Dup(tree.fd()), "tree", options);
