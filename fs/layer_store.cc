@@ -235,6 +235,8 @@ Result<LayerStage> LayerStore::Stage() {
   state->sequence = state_->directories->next_stage.fetch_add(1);
   state->name = sys::RandomHex128();
   SNAP_TRY_SYS(state->boot, OpenDir(staging, store.boot_id.c_str()), "open staging directory");
+  // A hint, see docs/decisions/ext4-inode-reuse.md; where it is refused stages are placed as any directory.
+  (void)sys::SpreadSubdirectories(state->boot);
   SNAP_TRY_SYS_VOID(sys::MkdirAt(state->boot, state->name.c_str(), kPrivate), "make stage {}",
                     Quote(state->name));
   LayerStage stage(std::move(state));  // removes it on the error paths below

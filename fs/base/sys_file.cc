@@ -399,6 +399,14 @@ SysResult<void> CloneFile(FdRef target, FdRef source) {
   return Check(::ioctl(target.get(), FICLONE, source.get()));
 }
 
+SysResult<void> SpreadSubdirectories(FdRef dir) {
+  int flags = 0;
+  SNAP_TRY_VOID(Check(::ioctl(dir.get(), FS_IOC_GETFLAGS, &flags)));
+  if ((flags & FS_TOPDIR_FL) != 0) return {};
+  flags |= FS_TOPDIR_FL;
+  return Check(::ioctl(dir.get(), FS_IOC_SETFLAGS, &flags));
+}
+
 bool IsTerminal(FdRef fd) { return ::isatty(fd.get()) == 1; }
 
 std::string ProcFdPath(FdRef fd) { return "/proc/self/fd/" + std::to_string(fd.get()); }

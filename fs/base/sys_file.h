@@ -121,6 +121,9 @@ SysResult<std::vector<std::string>> ListXattrAt(FdRef dir, const char* name);
 SysResult<void> Flock(FdRef fd, int operation);
 /// FICLONE: shares the blocks of `source` with `target`. EOPNOTSUPP or EXDEV where the file system cannot.
 SysResult<void> CloneFile(FdRef target, FdRef source);
+/// Sets FS_TOPDIR_FL (chattr +T): ext4 then spreads the directories made in `dir` over the disk instead of putting them
+/// beside it. EOPNOTSUPP or ENOTTY on file systems without such a flag.
+SysResult<void> SpreadSubdirectories(FdRef dir);
 bool IsTerminal(FdRef fd);
 /// "/proc/self/fd/N": for calls that only take a path.
 std::string ProcFdPath(FdRef fd);
