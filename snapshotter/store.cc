@@ -83,6 +83,15 @@ Result<DiskUsage> Store::Usage() {
       if (!IsRunning(container)) row.reclaimable_bytes += bytes;
     }
     usage.rows.push_back(std::move(row));
+    SNAP_TRY(const std::vector<std::string> uppers, state_->layers.ListUppers());
+    row = {.kind = "mounts"};
+    for (const std::string& upper : uppers) {
+      if (!upper.starts_with(kMountUpperPrefix)) continue;
+      SNAP_TRY(const uint64_t bytes, TreeBytes(root, "snapshots/" + upper));
+      ++row.count;
+      row.bytes += bytes;
+    }
+    usage.rows.push_back(std::move(row));
   }
   SNAP_TRY(const LayerStore::Garbage garbage, state_->layers.CollectGarbage(true));
   for (const auto& [name, count] :

@@ -121,6 +121,12 @@ class Store {
   Result<RemovedImage> RemoveImage(std::string_view reference, bool force);
   Result<std::vector<ImageLayer>> ImageLayers(const ImageRecord& image);
 
+  /// Uppers of this prefix belong to mounts that outlive the process that made them. Who made one discards it; check
+  /// and garbage collection leave it alone, since the store cannot know whether it is still mounted.
+  static constexpr std::string_view kMountUpperPrefix = "mount-";
+  /// Makes an upper for a mount of the image's layers 1..`top` (0: all), its root like theirs. `name` has the prefix.
+  Result<void> CreateMountUpper(const ImageRecord& image, size_t top, const std::string& name);
+
   /// Mounts an image's layers read-only, or read-write on the upper `upper_name` of snapshots/.
   Result<Mount> MountImage(const ImageRecord& image, const MountSelection& selection,
                            const std::optional<std::string>& upper_name, const MountOptions& options);

@@ -165,7 +165,7 @@ class Checker {
     }
     SNAP_TRY(const std::vector<std::string> uppers, layers_.ListUppers());
     for (const std::string& upper : uppers) {
-      if (owned.contains(upper)) continue;
+      if (owned.contains(upper) || upper.starts_with(Store::kMountUpperPrefix)) continue;
       SNAP_TRY_VOID(Find("directory " + Quote("snapshots/" + upper), "belongs to no container", "delete it",
                          [&] { return layers_.DiscardForeign(LayerStore::Place::kSnapshots, upper); }));
     }

@@ -47,6 +47,13 @@ Result<void> CheckContainerName(std::string_view name) {
   return {};
 }
 
+/// A mounted root shows the upper's own attributes: they must be the image's.
+Result<void> LookLikeLayer(LayerStore& layers, const LayerId& layer, const LayerStore::Upper& upper) {
+  SNAP_TRY(const UniqueFd top, layers.OpenTree(layer));
+  SNAP_TRY_SYS(const UniqueFd readable, sys::OpenAt(top, ".", O_RDONLY | O_DIRECTORY), "open layer's root");
+  return CopyAttributes(readable, upper.fs);
+}
+
 Result<ContainerRecord> Find(Metadata& metadata, std::string_view reference) {
   SNAP_TRY(std::optional<ContainerRecord> by_name, metadata.ContainerByName(reference));
   if (by_name) return std::move(*by_name);
@@ -115,11 +122,7 @@ Result<ContainerRecord> Store::CreateContainer(ContainerRecord record) {
     }
     SNAP_TRY(const LayerStore::Upper upper, state_->layers.CreateUpper(record.id, !record.remove_at_exit));
     const auto finish = [&]() -> Result<void> {
-      // The mounted root shows the upper's own attributes: they must be the image's.
-      SNAP_TRY(const UniqueFd top, state_->layers.OpenTree(image->layers.back()));
-      SNAP_TRY_SYS(const UniqueFd readable, sys::OpenAt(top, ".", O_RDONLY | O_DIRECTORY),
-                   "open layer's root");
-      SNAP_TRY_VOID(CopyAttributes(readable, upper.fs));
+      SNAP_TRY_VOID(LookLikeLayer(state_->layers, image->layers.back(), upper));
       SNAP_FAULT_POINT("store.create_container.before_database");
       return metadata.PutContainer(record);
     };
@@ -134,6 +137,15 @@ Result<ContainerRecord> Store::CreateContainer(ContainerRecord record) {
   // Launchers that were killed could not clean up; the next start does. Their remains must not fail this one.
   if (found_dead) (void)CollectGarbage(false);
   return record;
+}
+
+Result<void> Store::CreateMountUpper(const ImageRecord& image, size_t top, const std::string& name) {
+  SNAP_CHECK(name.starts_with(kMountUpperPrefix) && top <= image.layers.size());
+  if (image.layers.empty()) return MakeError(ErrorCode::kInvalidArgument, "make upper {}: no layers", Quote(name));
+  SNAP_TRY(const LayerStore::Upper upper, state_->layers.CreateUpper(name, false));
+  Result<void> made = LookLikeLayer(state_->layers, image.layers[top == 0 ? image.layers.size() - 1 : top - 1], upper);
+  if (!made.ok()) (void)state_->layers.DiscardUpper(name);  // its owner may try again; the first error is what counts
+  return made;
 }
 
 Result<void> Store::UpdateContainer(const ContainerRecord& record) {

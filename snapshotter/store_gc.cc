@@ -51,7 +51,7 @@ Result<GcReport> Store::CollectGarbage(bool dry_run) {
     }
     SNAP_TRY(const std::vector<std::string> uppers, layers.ListUppers());
     for (const std::string& upper : uppers) {
-      if (owned.contains(upper)) continue;
+      if (owned.contains(upper) || upper.starts_with(kMountUpperPrefix)) continue;
       ++report.uppers;
       SNAP_TRY(const uint64_t bytes, TreeBytes(layers.root(), "snapshots/" + upper));
       report.bytes += bytes;
