@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cctype>
 
 #include "fs/base/quote.h"
 #include "fs/base/sys_file.h"
@@ -20,8 +21,9 @@ std::vector<std::string> Split(std::string_view text, char separator) {
   }
 }
 
+/// Things of the store that have names; other words in capitals (NAME, N) are for people only.
 bool IsKind(std::string_view word) {
-  return !word.empty() && std::all_of(word.begin(), word.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
+  return word == "IMAGE" || word == "CONTAINER" || word == "LAYER" || word == "MOUNT";
 }
 
 /// "oci:" and the like, then names of files behind it. The shells cannot do that: for them it is one word.
@@ -70,7 +72,7 @@ Completion CompleteType(std::string type, const std::string& typed, const NameSo
       if (IsKind(part)) {
         const std::vector<Candidate> found = names(part);
         completion.candidates.insert(completion.candidates.end(), found.begin(), found.end());
-      } else if (type.find('|') != std::string::npos) {
+      } else if (type.find('|') != std::string::npos && !std::isupper(static_cast<unsigned char>(part.front()))) {
         completion.candidates.push_back({part, ""});
       }
     }

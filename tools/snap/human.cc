@@ -120,6 +120,14 @@ std::string FormatRfc3339(TimePoint time) {
                      fields.tm_hour, fields.tm_min, fields.tm_sec);
 }
 
+std::string FormatRfc3339Nano(TimePoint time) {
+  std::string text = FormatRfc3339(time);
+  const auto whole = std::chrono::floor<std::chrono::seconds>(time);
+  const auto fraction = std::chrono::duration_cast<std::chrono::nanoseconds>(time - whole).count();
+  if (!text.empty()) text.insert(text.size() - 1, fmt::format(".{:09}", fraction));
+  return text;
+}
+
 std::string NormalRfc3339(std::string_view text) {
   const std::optional<TimePoint> time = ParseRfc3339(text);
   return time ? FormatRfc3339(*time) : "";

@@ -23,6 +23,8 @@ std::string HumanAge(std::string_view rfc3339, TimePoint now);
 std::optional<TimePoint> ParseRfc3339(std::string_view text);
 /// UTC with seconds: "2023-01-07T09:00:00Z".
 std::string FormatRfc3339(TimePoint time);
+/// The same with nanoseconds, so that what began in the same second can be ordered.
+std::string FormatRfc3339Nano(TimePoint time);
 /// The same time in UTC when it can be read, otherwise "" : untrusted times for JSON.
 std::string NormalRfc3339(std::string_view text);
 

@@ -4,6 +4,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "fs/base/log.h"
@@ -51,7 +52,7 @@ Result<Mount> MakeMount(Store& store, const MountRequest& request, const MountRe
     upper = request.container->id;
   } else if (!record.upper.empty()) {
     options.volatile_upper = true;
-    SNAP_TRY_VOID(store.layers().CreateUpper(record.upper));
+    SNAP_TRY_VOID(store.CreateMountUpper(*request.image, request.only ? *request.only : request.upto.value_or(0), record.upper));
     upper = record.upper;
   }
   return store.MountImage(*request.image, selection, upper, options);
@@ -62,6 +63,7 @@ Result<void> Forget(Store& store, MountsRegistry& mounts, const MountsRegistry::
   if (!record.upper.empty()) {
     const Result<void> discarded = store.layers().DiscardUpper(record.upper);
     if (!discarded.ok() && discarded.error().code() != ErrorCode::kNotFound) return discarded.error();
+    (void)store.layers().EmptyTrash();  // what stays is collected later
   }
   if (record.made_target) {
     const SysResult<void> removed = sys::UnlinkAt(FdRef::Cwd(), record.target.c_str(), AT_REMOVEDIR);
@@ -107,7 +109,7 @@ Result<MountRecord> AttachMount(Store& store, MountsRegistry& mounts, const Moun
   record.selection = SelectionText(request);
   record.read_write = request.read_write;
   record.created = std::move(created);
-  if (request.read_write && request.container == nullptr) record.upper = "mount-" + record.id;
+  if (request.read_write && request.container == nullptr) record.upper = std::string(Store::kMountUpperPrefix) + record.id;
   record.made_target = request.target.empty();
   if (record.made_target) {
     SNAP_TRY(record.target, mounts.MakeTarget(record.id));
@@ -135,7 +137,7 @@ Result<MountRecord> AttachMount(Store& store, MountsRegistry& mounts, const Moun
 }
 
 Result<void> DetachMount(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock,
-                         const MountRecord& record, MountsRegistry::State state, bool lazy) {
+                         const MountRecord& record, MountsRegistry::State state) {
   if (state == MountsRegistry::State::kElsewhere) {
     return MakeError(ErrorCode::kUnavailable, "{} was mounted in another mount namespace, {}", Quote(record.target),
                      record.mount_namespace);
@@ -148,7 +150,7 @@ Result<void> DetachMount(Store& store, MountsRegistry& mounts, const MountsRegis
         return MakeError(ErrorCode::kBusy, "something else is mounted over {}", Quote(record.target));
       }
     }
-    SNAP_TRY_SYS_VOID(sys::Unmount(record.target.c_str(), UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)), "unmount {}",
+    SNAP_TRY_SYS_VOID(sys::Unmount(record.target.c_str(), UMOUNT_NOFOLLOW), "unmount {}",
                       Quote(record.target));
   }
   return Forget(store, mounts, lock, record);
@@ -167,6 +169,19 @@ Result<std::vector<LiveMount>> CleanStale(Store& store, MountsRegistry& mounts, 
     if (!forgotten.ok()) log::Warning("{}, trying again later", forgotten.error().message());
   }
   return live;
+}
+
+Result<size_t> CleanOrphanUppers(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock&, bool discard) {
+  SNAP_TRY(const std::vector<MountRecord> records, mounts.List());
+  SNAP_TRY(const std::vector<std::string> uppers, store.layers().ListUppers());
+  size_t orphans = 0;
+  for (const std::string& upper : uppers) {
+    const bool known = std::any_of(records.begin(), records.end(), [&](const MountRecord& r) { return r.upper == upper; });
+    if (known || !upper.starts_with(Store::kMountUpperPrefix)) continue;
+    ++orphans;
+    if (discard) SNAP_TRY_VOID(store.layers().DiscardUpper(upper));
+  }
+  return orphans;
 }
 
 }  // namespace snap::cli

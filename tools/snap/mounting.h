@@ -26,10 +26,10 @@ struct MountRequest {
 Result<MountRecord> AttachMount(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock,
                                 const MountRequest& request, std::string created);
 
-/// Unmounts, and removes what was made for it. `lazy`: also when it is in use; it vanishes when the last user is gone.
+/// Unmounts, and removes what was made for it. There is no lazy way: layers and uppers could go under their users.
 /// Errors: kBusy (in use, or something is mounted over it), kUnavailable (in another mount namespace).
 Result<void> DetachMount(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock,
-                         const MountRecord& record, MountsRegistry::State state, bool lazy);
+                         const MountRecord& record, MountsRegistry::State state);
 
 /// Removes what mounts that are gone have left behind: throw-away uppers, directories, records. Returns the records of
 /// those that exist with their states. What cannot be removed is logged.
@@ -38,6 +38,10 @@ struct LiveMount {
   MountsRegistry::State state;
 };
 Result<std::vector<LiveMount>> CleanStale(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock);
+
+/// Uppers of mounts without a record: of a boot before this one, whose run directory is gone. Returns how many there
+/// are; `discard` moves them to the trash.
+Result<size_t> CleanOrphanUppers(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock, bool discard);
 
 /// Absolute path without symlinks of an existing directory.
 Result<std::string> CanonicalDirectory(const std::string& path);

@@ -50,16 +50,14 @@ class BarProgress final : public ProgressView {
   BarProgress(WriteText write, std::function<TerminalSize()> size) : write_(std::move(write)), size_(std::move(size)) {}
 
   void Update(const Event& event, Clock::time_point now) override {
-    Layer& layer = active_.try_emplace(event.layer, Layer{event, now, 0}).first->second;
-    const bool phase_changed = layer.event.phase != event.phase;
+    const auto [it, is_new] = active_.try_emplace(event.layer, Layer{event, now, 0});
+    Layer& layer = it->second;
+    const bool phase_changed = is_new || layer.event.phase != event.phase;
     layer.event = event;
     const std::chrono::duration<double> elapsed = now - layer.started;
     // The first instants say nothing about the rate.
     if (elapsed.count() > 0.05) layer.bytes_per_second = static_cast<double>(event.bytes) / elapsed.count();
-    if (!phase_changed && !IsEnd(event.phase) && drawn_ != Clock::time_point() &&
-        now - drawn_ < std::chrono::milliseconds(100)) {
-      return;
-    }
+    if (!phase_changed && now - drawn_ < std::chrono::milliseconds(100)) return;
     drawn_ = now;
     Draw();
   }

@@ -23,6 +23,14 @@ constexpr size_t kChunk = size_t{128} << 10U;
 
 using Entries = std::vector<std::string>;  // sorted names
 
+/// Where the launcher mounts something in every container; made, empty, when the image has no such place.
+constexpr std::array<std::string_view, 3> kMountedDirectories = {"/dev", "/proc", "/sys"};
+constexpr std::array<std::string_view, 3> kMountedFiles = {"/etc/hostname", "/etc/hosts", "/etc/resolv.conf"};
+
+bool Contains(std::span<const std::string_view> list, std::string_view path) {
+  return std::find(list.begin(), list.end(), path) != list.end();
+}
+
 Error Failed(Errno error, std::string_view action, const std::string& path) {
   return Error(error, fmt::format("{} {}", action, Quote(path)));
 }
@@ -223,6 +231,14 @@ class UpperReader {
     return Failed(value.error(), "read xattr of", path);
   }
 
+  static Result<bool> IsMountPoint(FdRef upper, const std::string& name, const std::string& path, const struct stat& st) {
+    if (S_ISREG(st.st_mode)) return st.st_size == 0 && Contains(kMountedFiles, path);
+    if (!IsDirectory(st) || !Contains(kMountedDirectories, path)) return false;
+    SNAP_TRY(const UniqueFd dir, OpenDirectory(upper, name, path));
+    SNAP_TRY(const Entries names, SortedNames(dir, path));
+    return names.empty();
+  }
+
   /// `lower` is absent below what only the upper has.
   Result<void> Directory(FdRef upper, std::optional<FdRef> lower, const std::string& path, size_t depth) {
     if (depth > kMaxDepth) return MakeError(ErrorCode::kLimitExceeded, "{} is too deep to compare", Quote(path));
@@ -239,6 +255,15 @@ class UpperReader {
         if (lower_st) changes_.push_back({Change::Kind::kDeleted, entry_path});
         continue;
       }
+      if (!lower_st) {
+        SNAP_TRY(const bool mount_point, IsMountPoint(upper, name, entry_path, *st));
+        if (mount_point) {
+          ++mount_points_;
+          continue;
+        }
+      }
+      const size_t mark = changes_.size();
+      const size_t mount_points_before = mount_points_;
       changes_.push_back({lower_st ? Change::Kind::kChanged : Change::Kind::kAdded, entry_path});
       if (!IsDirectory(*st)) continue;
       SNAP_TRY(const UniqueFd sub, OpenDirectory(upper, name, entry_path));
@@ -249,6 +274,9 @@ class UpperReader {
         if (opaque) SNAP_TRY_VOID(DeletedByOpaque(sub, lower_sub, entry_path));
       }
       SNAP_TRY_VOID(Directory(sub, lower_sub ? std::optional(lower_sub.ref()) : std::nullopt, entry_path, depth + 1));
+      // Copied up, or made, only for mount points: no change either.
+      const bool nothing_else = changes_.size() == mark + 1 && mount_points_ > mount_points_before;
+      if (nothing_else && (!lower_st || lower_st->st_mode == st->st_mode)) changes_.pop_back();
     }
     return {};
   }
@@ -263,6 +291,7 @@ class UpperReader {
   }
 
   std::vector<Change> changes_;
+  size_t mount_points_ = 0;  // skipped so far
 };
 
 }  // namespace

@@ -24,7 +24,8 @@ struct Change {
 Result<std::vector<Change>> CompareTrees(FdRef old_root, FdRef new_root);
 
 /// Reads overlayfs' upper directory: whiteouts are deletions, entries that `lower_root` has are changes (copied up),
-/// others are additions; an opaque directory deletes what only the lower has. Valid for mounts without redirect_dir and
+/// others are additions; an opaque directory deletes what only the lower has. The empty mount points that the launcher
+/// makes where an image has none (/proc, /etc/hosts, ...) are no change. Valid for mounts without redirect_dir and
 /// metacopy, which ours are. Cost: O(entries of the upper).
 Result<std::vector<Change>> ReadUpper(FdRef upper_root, FdRef lower_root);
 

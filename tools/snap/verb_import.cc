@@ -88,8 +88,11 @@ Result<int> Import(Context& context, const ImportArgs& args) {
     for (const std::string& replaced : result.replaced_names) {
       context.Note(fmt::format("{} now names the new image; the old one keeps its id\n", replaced));
     }
-    context.Note(fmt::format("{}: {} new {}, {} shared\n",
-                             result.image.names.empty() ? result.image.id.digest.Short() : result.image.names.front(),
+    std::string name_of_image = options.name;
+    if (name_of_image.empty()) {
+      name_of_image = result.image.names.empty() ? result.image.id.digest.Short() : result.image.names.front();
+    }
+    context.Note(fmt::format("{}: {} new {}, {} shared\n", name_of_image,
                              result.layers_new, result.layers_new == 1 ? "layer" : "layers", result.layers_shared));
   }
   context.Print(result.image.id.ToString() + "\n");
@@ -108,13 +111,13 @@ void AddImport(CommandTree& tree) {
            "  oci:DIR[:REF]               an OCI image layout\n"
            "  oci-archive:FILE[:REF]      the same in a tar file\n"
            "  docker-archive:FILE[:REF]   what 'docker save' writes\n"
-           "  tar:FILE                    a root file system as a tar file, compressed or not; '-' is standard input\n"
+           "  tar:FILE                    a root file system as a tar file; '-' is standard input\n"
            "  dir:DIR                     a root file system as a directory\n"
            "\n"
            "Every layer is verified against its digest while it is extracted; nothing is kept of an image that does "
            "not match. Layers that the store has already are not extracted again. Prints the image's id.",
        .examples = {{"snap import oci:/srv/images/debian:12 debian:12", "One image of a layout, under a name of your own."},
-                    {"docker save app:1.4 | snap import docker-archive:/dev/stdin", "Straight from Docker."},
+                    {"docker save -o app.tar app:1.4 && snap import docker-archive:app.tar", "From Docker, under its name there."},
                     {"debootstrap bookworm /tmp/root && snap import dir:/tmp/root debian:bookworm",
                      "A directory becomes an image with one layer."}},
        .default_format = "table"},

@@ -69,7 +69,7 @@ Result<int> MountTree(Context& context, const MountArgs& args) {
     SNAP_TRY(image, FindImage(context, *store, args.reference));
   }
   request.image = &*image;
-  Result<MountRecord> record = AttachMount(*store, *registry, lock, request, FormatRfc3339(context.now()));
+  Result<MountRecord> record = AttachMount(*store, *registry, lock, request, FormatRfc3339Nano(context.now()));
   if (!record.ok()) {
     if (record.error().code() == ErrorCode::kNotFound && part) {
       context.SetHint(fmt::format("'snap layers {}' numbers the layers", args.reference));

@@ -149,7 +149,7 @@ Result<int> Run(Context& context, const RunArgs& args) {
   record.image = image.id;
   record.image_name = args.image;
   record.args = plan.args;
-  record.created = FormatRfc3339(context.now());
+  record.created = FormatRfc3339Nano(context.now());
   record.remove_at_exit = args.remove;
   SNAP_TRY_SYS(record.boot_id, sys::BootId(), "read the boot id");
   record.launcher_pid = sys::Pid();

@@ -73,12 +73,14 @@ Result<int> Gc(Context& context, const GcArgs& args) {
   SNAP_TRY(Store* const store, context.OpenStore());
   SNAP_TRY(MountsRegistry* const registry, context.OpenMounts());
   size_t stale_mounts = 0;
+  size_t orphan_uppers = 0;
   {
     SNAP_TRY(const MountsRegistry::Lock lock, registry->Acquire());
     SNAP_TRY(const std::vector<MountRecord> records, registry->List());
     SNAP_TRY(const std::vector<MountsRegistry::State> states, registry->StatesOf(records));
     for (const MountsRegistry::State state : states) stale_mounts += state == MountsRegistry::State::kGone ? 1U : 0U;
     if (!args.dry_run) SNAP_TRY_VOID(CleanStale(*store, *registry, lock));
+    SNAP_TRY(orphan_uppers, CleanOrphanUppers(*store, *registry, lock, !args.dry_run));
   }
   SNAP_TRY(const GcReport report, store->CollectGarbage(args.dry_run));
   if (context.json()) {
@@ -86,7 +88,7 @@ Result<int> Gc(Context& context, const GcArgs& args) {
                               {"layers", report.layers},
                               {"stages", report.stages},
                               {"trash", report.trash},
-                              {"uppers", report.uppers},
+                              {"uppers", report.uppers + orphan_uppers},
                               {"containers", report.containers},
                               {"mounts", stale_mounts},
                               {"bytes", report.bytes}}));
@@ -95,7 +97,7 @@ Result<int> Gc(Context& context, const GcArgs& args) {
   context.Print(RenderFields({{"Layers", std::to_string(report.layers)},
                               {"Unfinished layers", std::to_string(report.stages)},
                               {"Trash", std::to_string(report.trash)},
-                              {"Container trees", std::to_string(report.uppers)},
+                              {"Container trees", std::to_string(report.uppers + orphan_uppers)},
                               {"Containers", std::to_string(report.containers)},
                               {"Mount records", std::to_string(stale_mounts)},
                               {args.dry_run ? "Would free" : "Freed", HumanSize(report.bytes)}}));

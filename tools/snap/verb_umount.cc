@@ -12,7 +12,7 @@ namespace {
 
 struct UmountArgs {
   std::vector<std::string> references;
-  bool all = false, lazy = false;
+  bool all = false;
 };
 
 /// By directory or unique id prefix.
@@ -50,10 +50,10 @@ Result<int> Umount(Context& context, const UmountArgs& args) {
       context.Report(mount.error());
       continue;
     }
-    const Result<void> detached = DetachMount(*store, *registry, lock, mount->record, mount->state, args.lazy);
+    const Result<void> detached = DetachMount(*store, *registry, lock, mount->record, mount->state);
     if (!detached.ok()) {
       if (detached.error().code() == ErrorCode::kBusy) {
-        context.SetHint("some process works in there; --lazy unmounts when it is done");
+        context.SetHint(fmt::format("'fuser -vm {}' shows which processes work in there", mount->record.target));
       }
       context.Report(detached.error());
       continue;
@@ -80,7 +80,6 @@ void AddUmount(CommandTree& tree) {
                  const auto args = std::make_shared<UmountArgs>();
                  options.Operands("MOUNT", args->references, false, "Directories or ids of mounts");
                  options.Flag("-a,--all", args->all, "Unmount everything");
-                 options.Flag("-l,--lazy", args->lazy, "Unmount busy trees as soon as nobody uses them");
                  return [args](Context& context) { return Umount(context, *args); };
                });
 }
