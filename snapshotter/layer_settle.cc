@@ -153,7 +153,8 @@ class Settler {
   Result<bool> MoveEntries(const RelPath& from, const RelPath& to) {
     SNAP_TRY_SYS(const UniqueFd source, OpenDirBelow(tree_, from), "open {}", Quote(from.str()));
     SNAP_TRY_SYS(const UniqueFd target, OpenDirBelow(tree_, to), "open {}", Quote(to.str()));
-    SNAP_TRY_SYS(const std::vector<std::string> xattrs, sys::FListXattr(source), "list xattrs");
+    SNAP_TRY_SYS(std::vector<std::string> xattrs, sys::FListXattr(source), "list xattrs");
+    const bool holds_whiteouts = std::erase(xattrs, whiteout::kOriginXattr) != 0;
     if (!xattrs.empty()) return false;  // opaque: it means to hide what is behind the link
     SNAP_TRY_SYS(const std::vector<sys::DirEntry> entries, sys::ListDir(source), "list {}",
                  Quote(from.str()));
@@ -165,6 +166,10 @@ class Settler {
       SNAP_TRY_SYS_VOID(
           sys::RenameAt(source, entry.name.c_str(), target, entry.name.c_str(), RENAME_NOREPLACE), "move {}",
           Quote(from.str() + "/" + entry.name));
+    }
+    if (holds_whiteouts) {
+      SNAP_TRY_SYS_VOID(sys::FSetXattr(target, whiteout::kOriginXattr, {}),
+                        "mark directory {} as holding whiteouts", Quote(to.str()));
     }
     return true;
   }

@@ -166,6 +166,9 @@ TEST_F(StoreTest, ImagesOfContainersStay) {
   auto running = store.CreateContainer(ContainerOf(image, "c"));
   ASSERT_TRUE(IsOk(running));
   EXPECT_TRUE(Store::IsRunning(*running));  // this process is its launcher
+  running->init_pid = running->launcher_pid;
+  running->init_start_time = running->launcher_start_time;
+  ASSERT_TRUE(IsOk(store.UpdateContainer(*running)));
   EXPECT_EQ(CodeOf(store.RemoveImage("x", false)), ErrorCode::kBusy);
   EXPECT_EQ(CodeOf(store.RemoveImage("x", true)), ErrorCode::kBusy);
   EXPECT_EQ(CodeOf(store.RemoveContainer("c")), ErrorCode::kBusy);
@@ -173,6 +176,14 @@ TEST_F(StoreTest, ImagesOfContainersStay) {
   ASSERT_TRUE(IsOk(store.UpdateContainer(*running)));
   EXPECT_EQ(CodeOf(store.RemoveImage("x", false)), ErrorCode::kBusy);
   EXPECT_TRUE(IsOk(store.RemoveImage("x", true)));
+}
+
+TEST_F(StoreTest, LauncherRemovesItsContainerThatEndedBeforeItsInitWasRecorded) {
+  Store store = Open();
+  const ImageRecord image = Import(store, {TarOf("a", "1")}, "x");
+  ASSERT_TRUE(IsOk(store.CreateContainer(ContainerOf(image, "c"))));
+  EXPECT_TRUE(IsOk(store.RemoveContainer("c")));
+  EXPECT_TRUE(store.Containers()->empty());
 }
 
 TEST_F(StoreTest, PartsOfAnImageAreMounted) {
