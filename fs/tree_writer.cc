@@ -102,8 +102,7 @@ Result<void> TreeWriter::Charge(uint64_t bytes) {
       options_.max_memory_bytes);
 }
 
-// --- names
-// -------------------------------------------------------------------------------------------------------
+// --- names ---
 
 Result<TreeName*> TreeWriter::RecordOf(TreeDirectory& parent, std::string_view name) {
   if (TreeName* record = TreeDirectories::Find(parent, name)) return record;
@@ -183,7 +182,7 @@ Result<void> TreeWriter::Vacate(TreeDirectory& parent, const char* name) {
       --usage_.entries;
       break;
     case TreeName::State::kDirectory:
-      last_parent_ = nullptr;
+      last_parent_ = nullptr;  // no caller leaves it below the name today, but it would dangle
       directories_.Forget(*record);
       recount_ = true;
       SNAP_TRY_SYS_VOID(sys::RemoveTree(dir, name), "replace directory {}", Quote(name));
@@ -213,8 +212,7 @@ Result<void> TreeWriter::Put(const RelPath& path, Create create) {
   return created;
 }
 
-// --- entries
-// -----------------------------------------------------------------------------------------------------
+// --- entries ---
 
 Result<void> TreeWriter::Directory(const RelPath& path, const Attributes& attributes) {
   SNAP_TRY_VOID(Usable());
@@ -327,8 +325,7 @@ Result<void> TreeWriter::EndFile() {
   return Latch(engine_->Close(*std::exchange(file_, std::nullopt)));
 }
 
-// --- hard links
-// --------------------------------------------------------------------------------------------------
+// --- hard links ---
 
 Result<void> TreeWriter::HardLink(const RelPath& path, const RelPath& target) {
   SNAP_TRY_VOID(Usable());
@@ -417,8 +414,7 @@ Result<void> TreeWriter::PutLowerLink(const RelPath& path, const RelPath& target
   return {};
 }
 
-// --- whiteouts
-// ---------------------------------------------------------------------------------------------------
+// --- whiteouts ---
 
 Result<void> TreeWriter::Whiteout(const RelPath& path) {
   SNAP_TRY_VOID(Usable());

@@ -55,6 +55,8 @@ std::vector<FileSpec> Specs() {
   }
   specs.push_back({"hole-start", Plain(), 3 * kMiB, {{2 * kMiB, kMiB}}});
   specs.push_back({"hole-middle", Plain(), 3 * kMiB, {{0, kMiB}, {2 * kMiB, kMiB}}});
+  // Runs that end in the middle of whatever buffer an engine has.
+  specs.push_back({"hole-odd", Plain(), 3 * kMiB, {{4 * kKiB, 700 * kKiB}, {2 * kMiB, 300 * kKiB}}});
   specs.push_back({"hole-end", Plain(), 3 * kMiB, {{0, kMiB}}});
   specs.push_back({"hole-end-small", Plain(), 64 * kKiB, {{0, 4096}}});
   specs.push_back({"only-hole", Plain(), 1ULL << 33U, {{1ULL << 32U, 4096}}});

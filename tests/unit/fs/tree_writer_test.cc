@@ -113,8 +113,7 @@ class TreeWriterTest : public testing::Test {
   std::optional<TreeWriter> writer_;
 };
 
-// --- plain content
-// -----------------------------------------------------------------------------------------------
+// --- plain content ---
 
 TEST_F(TreeWriterTest, EveryTypeHasItsAttributes) {
   Attributes owned = Attr(04751, 1'234'567'890);
@@ -283,8 +282,7 @@ TEST_F(TreeWriterTest, DeepAndWideTreesNeedFewDescriptors) {
   EXPECT_EQ(Stat((deep + ".").c_str()).st_mtim.tv_sec, 0);
 }
 
-// --- directories nobody named
-// ------------------------------------------------------------------------------------
+// --- directories nobody named ---
 
 TEST_F(TreeWriterTest, MissingParentsAreImpliedUnlessNamedLater) {
   File("a/b/c/file");
@@ -314,8 +312,7 @@ TEST_F(TreeWriterTest, ImpliedDirectoriesBelowHiddenOnesAreNotReported) {
   EXPECT_FALSE(IsOpaque("opaque/sub"));
 }
 
-// --- the same name twice
-// -----------------------------------------------------------------------------------------
+// --- the same name twice ---
 
 TEST_F(TreeWriterTest, LastEntryOfANameWins) {
   const std::pair<const char*, std::function<void()>> kinds[] = {
@@ -410,8 +407,20 @@ TEST_F(TreeWriterTest, DirectoryCanComeBackAfterBeingReplaced) {
   EXPECT_TRUE(IsOpaque("d"));
 }
 
-// --- whiteouts
-// ---------------------------------------------------------------------------------------------------
+TEST_F(TreeWriterTest, DescriptorsOfReplacedDirectoriesLeaveTheCache) {
+  TreeWriterOptions options;
+  options.max_open_directories = 4;
+  Restart(options);
+  for (int i = 0; i < 50; ++i) {
+    File("d/e/f/file", "1");
+    File("d", "file");
+    for (int j = 0; j < 5; ++j) File(fmt::format("other{}/file", j), "2");
+    Dir("d");
+  }
+  EXPECT_EQ(Finish().usage.entries, 11U);
+}
+
+// --- whiteouts ---
 
 struct WhiteoutOrder {
   const char* name;
@@ -494,8 +503,7 @@ TEST_F(TreeWriterTest, OpaqueDirectoryKeepsItsAttributesAndTime) {
   EXPECT_EQ(ListTree(tree_)["d"], "mode 040550 owner 3:0 mtime 42.000000005 trusted.overlay.opaque='y'");
 }
 
-// --- hard links
-// --------------------------------------------------------------------------------------------------
+// --- hard links ---
 
 TEST_F(TreeWriterTest, HardLinksToAnythingButDirectories) {
   Link("symlink", CanaryPath("/file"));
@@ -646,8 +654,7 @@ TEST_F(TreeWriterTest, HardLinksThatCannotBeAreRefused) {
   }
 }
 
-// --- hostile layers
-// ----------------------------------------------------------------------------------------------
+// --- hostile layers ---
 
 TEST_F(TreeWriterTest, NothingGoesThroughASymlink) {
   const std::string targets[] = {
@@ -774,8 +781,7 @@ TEST_F(TreeWriterTest, MemoryForHostileLayersIsBounded) {
   for (int i = 0; i < 3000; ++i) File(fmt::format("f{}", i));  // files cost nothing
 }
 
-// --- what it reports
-// ---------------------------------------------------------------------------------------------
+// --- what it reports ---
 
 TEST_F(TreeWriterTest, UsageCountsNamesDataAndBlocks) {
   File("a", "12345");                  // 1 block
