@@ -1,7 +1,7 @@
-// Mounting a stack, by number of lowers and method; the counter drop_us is dropping it again. And what finding out the
-// features costs. Runs as root. Layers are empty directories in TMPDIR (/tmp) and every mount gets a new upper, as a
-// container does. On a tmpfs the figures are the mount's own; on a disk file system they include making the work
-// directory, and drop_us of a writable mount is a flush of the whole file system, unless the mount is volatile.
+// Mounting a stack, by number of lowers and method (drop_us: dropping it again), and finding out features, as
+// root. Layers are empty directories in TMPDIR; every mount gets a new upper, as a container does. On a tmpfs
+// the figures are the mount's own; on a disk they include making the work directory, and drop_us of a
+// writable mount is a flush of the whole file system, unless the mount is volatile.
 #include <benchmark/benchmark.h>
 #include <sys/stat.h>
 
@@ -30,7 +30,7 @@ class Scratch {
   }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() { (void)sys::RemoveTree(FdRef::Cwd(), path_.c_str()); }  // what it leaves, /tmp's own cleaning finds
+  ~Scratch() { (void)sys::RemoveTree(FdRef::Cwd(), path_.c_str()); }  // a rest is found by /tmp's cleaning
 
   const std::string& path() const { return path_; }
   UniqueFd Dir(const std::string& name) const {
@@ -102,7 +102,9 @@ BENCHMARK(Probe)->UseRealTime()->Unit(benchmark::kMicrosecond);
 void ReadFeatureCache(benchmark::State& state) {
   const Scratch scratch;
   (void)overlay::FeatureCache(scratch.path()).Get();  // writes the file
-  for (auto _ : state) benchmark::DoNotOptimize(overlay::FeatureCache(scratch.path()).Get().probes[0].available);
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(overlay::FeatureCache(scratch.path()).Get().probes[0].available);
+  }
 }
 BENCHMARK(ReadFeatureCache)->UseRealTime()->Unit(benchmark::kMicrosecond);
 

@@ -1,4 +1,5 @@
-// The context collects the options; nothing is mounted before FsConfigCreate, and a dropped context leaves nothing.
+// The context collects the options; nothing is mounted before FsConfigCreate, and a dropped context leaves
+// nothing.
 #include "overlay/context_mount.h"
 
 #include <cerrno>
@@ -13,11 +14,16 @@ namespace {
 /// What the errno means here. overlayfs explains itself in the machine's log, rarely in the context.
 std::string_view Hint(Errno error) {
   switch (error.code()) {
-    case ELOOP: return ", a directory is used twice or lies inside another layer";
-    case EBUSY: return ", upper or work is in use by another mount";
-    case ESTALE: return ", upper was used with other lower layers before";
-    case EINVAL: return ", the kernel's log may say why";
-    default: return "";
+    case ELOOP:
+      return ", a directory is used twice or lies inside another layer";
+    case EBUSY:
+      return ", upper or work is in use by another mount";
+    case ESTALE:
+      return ", upper was used with other lower layers before";
+    case EINVAL:
+      return ", the kernel's log may say why";
+    default:
+      return "";
   }
 }
 
@@ -46,8 +52,9 @@ Result<void> AddLayer(FdRef context, LayerNaming naming, const char* key, FdRef 
 
 Result<void> SetBehaviour(FdRef context, const Behaviour& behaviour) {
   for (const MountOption& option : BehaviourOptions(behaviour)) {
-    const auto set = option.value.empty() ? sys::FsConfigFlag(context, option.key.c_str())
-                                          : sys::FsConfigString(context, option.key.c_str(), option.value.c_str());
+    const auto set = option.value.empty()
+                         ? sys::FsConfigFlag(context, option.key.c_str())
+                         : sys::FsConfigString(context, option.key.c_str(), option.value.c_str());
     if (set.ok()) continue;
     // Without "volatile" the mount is only slower.
     if (option.key == "volatile" && set.error() == EINVAL) continue;

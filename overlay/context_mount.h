@@ -1,5 +1,5 @@
-// Mounting through a file system context (fsopen, fsconfig, fsmount): layers one by one, no page limit, nothing escaped,
-// nothing in any namespace.
+// Mounting through a file system context (fsopen, fsconfig, fsmount): layers one by one, no page limit,
+// nothing escaped, nothing in any namespace.
 #pragma once
 
 #include "fs/base/result.h"

@@ -1,6 +1,6 @@
-// Each probe has its own directory on the scratch tmpfs: layers a and b, upper u, work w, mount point m. It mounts with
-// mount(2), which every kernel has, unless the new call is what is probed, and looks at what the mount does: options are
-// accepted and then ignored often enough.
+// Each probe has its own directory on the scratch tmpfs: layers a and b, upper u, work w, mount point m. It
+// mounts with mount(2), which every kernel has, unless the new call is what is probed, and looks at what the
+// mount does: options are accepted and then ignored often enough.
 #include "overlay/features.h"
 
 #include <fcntl.h>
@@ -39,7 +39,8 @@ class Site {
   Site& operator=(Site&&) = delete;
   Site& operator=(const Site&) = delete;
   ~Site() {
-    if (dir_) (void)sys::Unmount(Path("m").c_str(), sys::kUnmountDetach);  // EINVAL when the probe did not get that far
+    // EINVAL when the probe did not get that far.
+    if (dir_) (void)sys::Unmount(Path("m").c_str(), sys::kUnmountDetach);
   }
 
   FdRef dir() const { return dir_; }
@@ -54,7 +55,8 @@ class Site {
     return MountWith(fmt::format("lowerdir={}:{}{}", Path("a"), Path("b"), options));
   }
   SysResult<void> MountWritable(std::string_view options) const {
-    return MountWith(fmt::format("lowerdir={},upperdir={},workdir={}{}", Path("a"), Path("u"), Path("w"), options));
+    return MountWith(
+        fmt::format("lowerdir={},upperdir={},workdir={}{}", Path("a"), Path("u"), Path("w"), options));
   }
   SysResult<void> MountWith(const std::string& data) const {
     return sys::Mount("overlay", Path("m").c_str(), "overlay", 0, data.c_str());
@@ -154,8 +156,8 @@ SysResult<void> IdmappedLayers(const Site& site) {
   return {};
 }
 
-/// Creating an overlay without layers fails with EINVAL where it is allowed, and with EPERM before anybody looks at the
-/// layers where it is not.
+/// Creating an overlay without layers fails with EINVAL where it is allowed, and with EPERM before anybody
+/// looks at the layers where it is not.
 int CreateWithoutLayers() {
   const auto context = sys::FsOpen("overlay");
   if (!context.ok()) return context.error().code();
@@ -201,7 +203,8 @@ constexpr uint64_t kCacheVersion = 1;
 
 Result<FeatureSet> FeaturesFromJson(std::string_view text, const CacheKey& key) {
   constexpr std::string_view kWhat = "overlay feature cache";
-  SNAP_TRY(const Json json, ParseJson(text, kWhat, {.max_bytes = 65'536, .max_depth = 4, .max_values = 1000}));
+  SNAP_TRY(const Json json,
+           ParseJson(text, kWhat, {.max_bytes = 65'536, .max_depth = 4, .max_values = 1000}));
   SNAP_TRY(const uint64_t version, JsonUnsigned(json, kVersion, kWhat));
   SNAP_TRY(const std::string kernel, JsonString(json, "kernel", kWhat));
   SNAP_TRY(const std::string boot_id, JsonString(json, "boot_id", kWhat));
@@ -254,7 +257,8 @@ Result<FeatureSet> ProbeFeatures() {
 }
 
 std::string FormatCache(const FeatureSet& features, const CacheKey& key) {
-  Json json{{kVersion, kCacheVersion}, {"kernel", key.kernel_release}, {"boot_id", key.boot_id}, {"uid", key.uid}};
+  Json json{
+      {kVersion, kCacheVersion}, {"kernel", key.kernel_release}, {"boot_id", key.boot_id}, {"uid", key.uid}};
   for (const Entry& entry : kProbes) {
     const Probe& probe = features[entry.feature];
     json["features"][std::string(entry.name)] = {{"available", probe.available}, {"detail", probe.detail}};
@@ -277,7 +281,9 @@ FeatureSet FeatureCache::Get() {
   const bool remember = directory_ && boot_id.ok();
   if (remember) {
     const std::string path = fmt::format("{}/{}", *directory_, kFileName);
-    if (const auto text = sys::ReadFileAt(FdRef::Cwd(), path.c_str(), 65'536); text.ok()) *known = ParseCache(*text, key);
+    if (const auto text = sys::ReadFileAt(FdRef::Cwd(), path.c_str(), 65'536); text.ok()) {
+      *known = ParseCache(*text, key);
+    }
     if (*known) return **known;
   }
   Result<FeatureSet> probed = ProbeFeatures();
@@ -288,7 +294,9 @@ FeatureSet FeatureCache::Get() {
     return none;
   }
   *known = std::move(probed).value();
-  if (remember) (void)WriteCacheFile(*directory_, FormatCache(**known, key));  // the next process probes again
+  if (remember) {
+    (void)WriteCacheFile(*directory_, FormatCache(**known, key));  // the next process probes again
+  }
   return **known;
 }
 

@@ -14,16 +14,16 @@
 namespace snap::overlay {
 
 enum class Feature : size_t {
-  kLowerByFd,        ///< lowerdir+ takes descriptors
-  kLowerByName,      ///< lowerdir+ takes strings
-  kDetachedLayers,   ///< layers may be in a detached mount
-  kUserXattr,        ///< userxattr
-  kVolatile,         ///< volatile
-  kMetacopy,         ///< metacopy=on copies up metadata alone
-  kRedirectDir,      ///< redirect_dir=on renames lower directories
-  kDataOnly,         ///< datadir+: file data in lower layers that are not seen
-  kIdmappedLayers,   ///< layers may be id-mapped mounts
-  kUserNamespace,    ///< overlayfs can be mounted by an unprivileged user in a user namespace
+  kLowerByFd,       ///< lowerdir+ takes descriptors
+  kLowerByName,     ///< lowerdir+ takes strings
+  kDetachedLayers,  ///< layers may be in a detached mount
+  kUserXattr,       ///< userxattr
+  kVolatile,        ///< volatile
+  kMetacopy,        ///< metacopy=on copies up metadata alone
+  kRedirectDir,     ///< redirect_dir=on renames lower directories
+  kDataOnly,        ///< datadir+: file data in lower layers that are not seen
+  kIdmappedLayers,  ///< layers may be id-mapped mounts
+  kUserNamespace,   ///< overlayfs can be mounted by an unprivileged user in a user namespace
   kCount,
 };
 inline constexpr size_t kFeatureCount = static_cast<size_t>(Feature::kCount);
@@ -44,8 +44,8 @@ struct FeatureSet {
   friend bool operator==(const FeatureSet&, const FeatureSet&) = default;
 };
 
-/// Tries every feature in a private mount namespace. Errors: kPermission and the like when the process may not mount at
-/// all. Cost: a dozen mounts and two short-lived children, some milliseconds.
+/// Tries every feature in a private mount namespace. Errors: kPermission and the like when the process may
+/// not mount at all. Cost: a dozen mounts and two short-lived children, some milliseconds.
 Result<FeatureSet> ProbeFeatures();
 
 /// Whom a cached result belongs to.
@@ -65,7 +65,8 @@ class FeatureCache {
 
   /// `directory`: where kFileName is kept; written only by us, nullopt for memory alone.
   explicit FeatureCache(std::optional<std::string> directory) : directory_(std::move(directory)) {}
-  /// When the process may not mount, every feature is unavailable for that reason, and the file is left alone.
+  /// When the process may not mount, every feature is unavailable for that reason, and the file is left
+  /// alone.
   FeatureSet Get();
 
  private:

@@ -1,6 +1,7 @@
-// A private namespace has other mounts than the one the layers were opened in, and overlayfs refuses layers of foreign
-// mounts. So each layer is cloned as a mount first (outside: a foreign mount cannot be cloned either) and attached inside
-// as "0", "1", ...: names so short that 500 of them fit into a page, with nothing to escape.
+// A private namespace has other mounts than the one the layers were opened in, and overlayfs refuses layers
+// of foreign mounts. So each layer is cloned as a mount first (outside: a foreign mount cannot be cloned
+// either) and attached inside as "0", "1", ...: names so short that 500 of them fit into a page, with nothing
+// to escape.
 #include "overlay/legacy_mount.h"
 
 #include <fcntl.h>
@@ -156,7 +157,8 @@ Result<UniqueFd> MountLegacy(const MountPlan& plan) {
   SNAP_TRY(const UniqueFd scratch, NewScratch());
   SNAP_TRY(const Clones clones, CloneLayers(plan));
   Result<UniqueFd> mounted = Error(ErrorCode::kInternal, "mount overlay: the mount was not tried");
-  const auto ran = sys::RunInPrivateMountNamespace(scratch, [&] { mounted = MountInside(scratch, plan, clones); });
+  const auto ran =
+      sys::RunInPrivateMountNamespace(scratch, [&] { mounted = MountInside(scratch, plan, clones); });
   if (!ran.ok()) return Error(ran.error(), "mount overlay: enter a private mount namespace");
   return mounted;
 }

@@ -1,5 +1,6 @@
-// The kernel splits the text at ',' first and the lowerdir value at ':' afterwards; both steps honour a backslash, and
-// one unescaping follows. So one escape per special character is right for lower, upper and work alike.
+// The kernel splits the text at ',' first and the lowerdir value at ':' afterwards; both steps honour a
+// backslash, and one unescaping follows. So one escape per special character is right for lower, upper and
+// work alike.
 #include "overlay/mount_options.h"
 
 #include <algorithm>
@@ -39,7 +40,8 @@ Result<std::string> FormatMountData(const LayerPaths& layers, const Behaviour& b
   }
   if (std::any_of(layers.lowers_top_first.begin(), layers.lowers_top_first.end(), invalid) ||
       (!layers.upper.empty() && (invalid(layers.upper) || invalid(layers.work)))) {
-    return MakeError(ErrorCode::kInvalidArgument, "format overlay options: a layer's path is empty or holds a NUL");
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "format overlay options: a layer's path is empty or holds a NUL");
   }
   std::string data;
   for (const std::string& lower : layers.lowers_top_first) {

@@ -1,7 +1,7 @@
-// Options of an overlayfs mount as text: which behaviour we ask for, and how names are written for mount(2).
-// Pure: no system calls. Invariant: every option whose default depends on the kernel's configuration or module
-// parameters is spelled out, so that an upper means the same on every machine (docs/decisions/overlay-mount-options.md).
-// Source of the syntax: Linux Documentation/filesystems/overlayfs.rst; fs/overlayfs/params.c for the escapes.
+// Options of an overlayfs mount as text: the behaviour we ask for, and names as mount(2) takes them. No
+// system calls. Invariant: every option whose default depends on the machine is spelled out, so that an upper
+// means the same everywhere (docs/decisions/overlay-mount-options.md). Source of the syntax: Linux
+// Documentation/filesystems/overlayfs.rst; fs/overlayfs/params.c for the escapes.
 #pragma once
 
 #include <cstddef>
@@ -40,10 +40,11 @@ struct LayerPaths {
   std::string work;
 };
 
-/// A path as a value in mount(2)'s option text: '\\' in front of ',', ':' and '\\'; all other bytes stand for themselves.
+/// A path as a value in mount(2)'s option text: '\\' in front of ',', ':' and '\\'; all other bytes stand for
+/// themselves.
 std::string EscapePath(std::string_view path);
-/// "lowerdir=a:b,upperdir=u,workdir=w,index=off,...". Errors: kInvalidArgument (no lower, an empty path, a NUL);
-/// kLimitExceeded when it is longer than mount(2) takes.
+/// "lowerdir=a:b,upperdir=u,workdir=w,index=off,...". Errors: kInvalidArgument (no lower, an empty path, a
+/// NUL); kLimitExceeded when it is longer than mount(2) takes.
 Result<std::string> FormatMountData(const LayerPaths& layers, const Behaviour& behaviour);
 
 }  // namespace snap::overlay

@@ -1,5 +1,5 @@
-// Everything that can be said about a stack before the kernel is asked: overlayfs reports most refusals as a bare EINVAL
-// with the reason in the machine's log, where the user does not look.
+// Everything that can be said about a stack before the kernel is asked: overlayfs reports most refusals as a
+// bare EINVAL with the reason in the machine's log, where the user does not look.
 #include "overlay/mount_plan.h"
 
 #include <linux/mount.h>
@@ -32,8 +32,9 @@ Result<void> CheckTogether(const MountStack::Upper& upper, dev_t upper_device, d
                upper_status->stx_mnt_id == work_status->stx_mnt_id;
   }
   if (together) return {};
-  return MakeError(ErrorCode::kInvalidArgument, "mount overlay: work {} is not on the file system of upper {}",
-                   Name(upper.work), Name(upper.upper));
+  return MakeError(ErrorCode::kInvalidArgument,
+                   "mount overlay: work {} is not on the file system of upper {}", Name(upper.work),
+                   Name(upper.upper));
 }
 
 uint64_t Attributes(const MountOptions& options) {
@@ -52,7 +53,8 @@ Result<MountPlan> PlanMount(const MountStack& stack, const MountOptions& options
     return MakeError(ErrorCode::kInvalidArgument, "mount overlay: there is no lower layer");
   }
   if (stack.lowers_top_first.size() > kMaxLowers) {
-    return MakeError(ErrorCode::kInvalidArgument, "mount overlay: {} lower layers, the kernel takes at most {}",
+    return MakeError(ErrorCode::kInvalidArgument,
+                     "mount overlay: {} lower layers, the kernel takes at most {}",
                      stack.lowers_top_first.size(), kMaxLowers);
   }
   MountPlan plan;

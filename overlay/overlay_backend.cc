@@ -1,5 +1,6 @@
-// Chooses how to mount. The newest way is simply tried: on a kernel that has it no probe is ever run. Only a refusal that
-// could mean "unknown option" makes us ask the probes, which tell a missing feature from a wrong stack.
+// Chooses how to mount. The newest way is simply tried: on a kernel that has it no probe is ever run. Only a
+// refusal that could mean "unknown option" makes us ask the probes, which tell a missing feature from a wrong
+// stack.
 #include "overlay/overlay_backend.h"
 
 #include <atomic>
@@ -47,7 +48,9 @@ class OverlayBackend final : public UnionBackend {
   Result<UniqueFd> MountAuto(const MountPlan& plan) {
     for (MountMethod method = best_known_.load(std::memory_order_relaxed);; method = Next(method)) {
       Result<UniqueFd> mount = MountBy(method, plan);
-      if (mount.ok() || mount.error().code() != ErrorCode::kUnsupported || method == MountMethod::kLegacy) return mount;
+      if (mount.ok() || mount.error().code() != ErrorCode::kUnsupported || method == MountMethod::kLegacy) {
+        return mount;
+      }
       // A single-layer stack may need an older way than the others do.
       if (!plan.needs_empty_bottom) best_known_.store(Next(method), std::memory_order_relaxed);
     }

@@ -1,4 +1,5 @@
-// tmpfs, because it has trusted xattrs and whiteouts on every kernel, needs no disk and dies with its descriptor.
+// tmpfs, because it has trusted xattrs and whiteouts on every kernel, needs no disk and dies with its
+// descriptor.
 #include "overlay/scratch.h"
 
 #include "fs/base/sys_mount.h"

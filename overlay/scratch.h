@@ -1,4 +1,5 @@
-// Scratch: a small tmpfs that is in no mount namespace. It holds the empty bottom layer, mount points and probes.
+// Scratch: a small tmpfs that is in no mount namespace. It holds the empty bottom layer, mount points and
+// probes.
 #pragma once
 
 #include "fs/base/result.h"
@@ -6,7 +7,8 @@
 
 namespace snap::overlay {
 
-/// A detached, empty, writable tmpfs; gone with its descriptor. Errors: kPermission, kUnsupported (no fsopen: < 5.2).
+/// A detached, empty, writable tmpfs; gone with its descriptor. Errors: kPermission, kUnsupported (no fsopen:
+/// < 5.2).
 Result<UniqueFd> NewScratch();
 
 }  // namespace snap::overlay

@@ -1,5 +1,5 @@
-// A thread can change its mount namespace alone, a process cannot change its user namespace once it has threads:
-// hence threads for mounts and children for users.
+// A thread can change its mount namespace alone, a process cannot change its user namespace once it has
+// threads: hence threads for mounts and children for users.
 #include "fs/base/sys_namespace.h"
 
 #include <fcntl.h>
@@ -38,8 +38,8 @@ SysResult<void> RunInside(FdRef scratch, const std::function<void()>& body) {
   SNAP_TRY_VOID(Check(::unshare(CLONE_NEWNS)));
   SysResult<void> entered = EnterScratch(scratch);
   if (entered.ok()) body();
-  // Going home drops the namespace now. The end of the thread would do it too, but after join() has returned: the
-  // caller would find its layers busy for a moment.
+  // Going home drops the namespace now. The end of the thread would do it too, but after join() has returned:
+  // the caller would find its layers busy for a moment.
   (void)::setns(home.get(), CLONE_NEWNS);  // in a process without CAP_SYS_CHROOT the thread's end has to do
   return entered;
 }

@@ -1,5 +1,5 @@
-// What only the overlayfs backend promises: that each way of mounting is the one asked for, that the retreat from one to
-// the next works, and that probes tell the truth and leave nothing.
+// What only the overlayfs backend promises: that each way of mounting is the one asked for, that the retreat
+// from one to the next works, and that probes tell the truth and leave nothing.
 #include "overlay/overlay_backend.h"
 
 #include <gtest/gtest.h>
@@ -38,7 +38,9 @@ class OverlayBackendTest : public UnionBackendTest {
     EXPECT_TRUE(sys::UnlinkAt(scratch(), "target", AT_REMOVEDIR).ok());
     return mounts->back().super_options;
   }
-  UniqueFd Dir(const std::string& name) { return *sys::OpenAt(scratch(), name.c_str(), O_PATH | O_DIRECTORY); }
+  UniqueFd Dir(const std::string& name) {
+    return *sys::OpenAt(scratch(), name.c_str(), O_PATH | O_DIRECTORY);
+  }
   std::string CacheFile() { return tree::Read(scratch(), FeatureCache::kFileName); }
   CacheKey Key() { return {sys::KernelRelease(), *sys::BootId(), sys::EffectiveUid()}; }
 };
@@ -46,9 +48,10 @@ INSTANTIATE_TEST_SUITE_P(Overlay, OverlayBackendTest,
                          testing::Values(BackendCase{"Auto", [] { return MakeOverlayBackend(); }}),
                          [](const auto& backend) { return backend.param.name; });
 
-/// Runs `body` on a thread for which one system call fails, as on an older kernel or in a stricter sandbox. With
-/// `second_argument` only calls with that one.
-void RunWithoutCall(long call, std::optional<unsigned> second_argument, int error, const std::function<void()>& body) {
+/// Runs `body` on a thread for which one system call fails, as on an older kernel or in a stricter sandbox.
+/// With `second_argument` only calls with that one.
+void RunWithoutCall(long call, std::optional<unsigned> second_argument, int error,
+                    const std::function<void()>& body) {
   std::thread([&] {
     const auto number = static_cast<unsigned>(call);
     std::array<sock_filter, 6> filter{{
@@ -89,11 +92,12 @@ TEST_P(OverlayBackendTest, EachMethodMountsInItsOwnWay) {
 TEST_P(OverlayBackendTest, TheKernelIsToldEveryOptionWhoseDefaultVaries) {
   (void)AddLayer();
   (void)AddLayer();
-  // The kernel shows an option only when it differs from the machine's default; redirect_dir it shows always here,
-  // since "off" means "follow" on most machines.
+  // The kernel shows an option only when it differs from the machine's default; redirect_dir it shows always
+  // here, since "off" means "follow" on most machines.
   const std::string plain = SuperOptions(MountOf(WritableStack()));
   EXPECT_NE(plain.find("redirect_dir=nofollow"), std::string::npos) << plain;
-  const std::string special = SuperOptions(MountOf(WritableStack(), {.volatile_upper = true, .user_xattr = true}));
+  const std::string special =
+      SuperOptions(MountOf(WritableStack(), {.volatile_upper = true, .user_xattr = true}));
   EXPECT_NE(special.find("volatile"), std::string::npos) << special;
   EXPECT_NE(special.find("userxattr"), std::string::npos) << special;
 }
@@ -111,23 +115,28 @@ TEST_P(OverlayBackendTest, ARedirectInALayerIsNotFollowed) {
 }
 
 TEST_P(OverlayBackendTest, EscapedNamesMeanThemselvesToTheKernel) {
-  const std::string names[] = {"plain", "a:b", "a,b", "back\\slash", "\\", "\\:\\,", "tail\\", "new\nline", "=", " "};
+  const std::string names[] = {"plain",  "a:b",    "a,b",       "back\\slash", "\\",
+                               "\\:\\,", "tail\\", "new\nline", "=",           " "};
   for (const std::string& name : names) {
     SCOPED_TRACE(name);
-    for (const char* part : {"l", "u", "w"}) tree::MakeDir(scratch(), part + name);
+    const std::string lower = "l" + name, upper_name = "u" + name, work_name = "w" + name;
+    for (const std::string& dir : {lower, upper_name, work_name}) tree::MakeDir(scratch(), dir);
     tree::MakeDir(scratch(), "target");
-    tree::Write(scratch(), "l" + name + "/lower", "x");
-    const std::string base = scratch_path() + "/";
-    const LayerPaths paths{{base + "l" + name, base + "l" + "plain"}, base + "u" + name, base + "w" + name};
-    const auto data = FormatMountData(name == "plain" ? LayerPaths{{paths.lowers_top_first[0]}, paths.upper, paths.work}
-                                                      : paths, {});
+    tree::Write(scratch(), tree::Join(lower, "lower"), "x");
+    const std::string target = tree::Join(scratch_path(), "target");
+    LayerPaths paths{{tree::Join(scratch_path(), lower)},
+                     tree::Join(scratch_path(), upper_name),
+                     tree::Join(scratch_path(), work_name)};
+    const UniqueFd upper_dir = Dir(upper_name);
+    if (name != "plain") paths.lowers_top_first.push_back(tree::Join(scratch_path(), "lplain"));
+    const auto data = FormatMountData(paths, {});
     ASSERT_TRUE(data.ok());
-    const auto mounted = sys::Mount("overlay", (base + "target").c_str(), "overlay", 0, data->c_str());
+    const auto mounted = sys::Mount("overlay", target.c_str(), "overlay", 0, data->c_str());
     ASSERT_TRUE(mounted.ok()) << *data << ": " << mounted.error().Message();
     EXPECT_EQ(tree::Read(scratch(), "target/lower"), "x");
     tree::Write(scratch(), "target/written", "y");
-    ASSERT_TRUE(sys::Unmount((base + "target").c_str(), 0).ok());
-    EXPECT_EQ(tree::Read(scratch(), "u" + name + "/written"), "y");
+    ASSERT_TRUE(sys::Unmount(target.c_str(), 0).ok());
+    EXPECT_EQ(tree::Read(upper_dir, "written"), "y");
     ASSERT_TRUE(sys::UnlinkAt(scratch(), "target", AT_REMOVEDIR).ok());
   }
 }
@@ -149,7 +158,8 @@ TEST_P(OverlayBackendTest, LayersMayBeInADetachedMountWhereTheProbeSaysSo) {
   }
 }
 
-// --- choosing ----------------------------------------------------------------------------------------------------
+// --- choosing
+// ----------------------------------------------------------------------------------------------------
 
 TEST_P(OverlayBackendTest, WithoutLayersByDescriptorTheirNamesAreUsed) {
   tree::Write(AddLayer(), "file", "x");
@@ -180,7 +190,8 @@ TEST_P(OverlayBackendTest, ARefusalIsOnlyUnsupportedWhenAFeatureIsMissing) {
     tree::Write(scratch(), FeatureCache::kFileName, FormatCache(features, Key()));
     for (const MountMethod method :
          {MountMethod::kAuto, MountMethod::kFds, MountMethod::kStrings, MountMethod::kLegacy}) {
-      const auto with_cache = MakeOverlayBackend({.method = method, .feature_cache_directory = scratch_path()});
+      const auto with_cache =
+          MakeOverlayBackend({.method = method, .feature_cache_directory = scratch_path()});
       const auto mount = with_cache->MountStacked(impossible, {});
       ASSERT_FALSE(mount.ok());
       const bool lacks = old_kernel && (method == MountMethod::kFds || method == MountMethod::kStrings);
@@ -190,7 +201,8 @@ TEST_P(OverlayBackendTest, ARefusalIsOnlyUnsupportedWhenAFeatureIsMissing) {
   }
 }
 
-// --- probes ------------------------------------------------------------------------------------------------------
+// --- probes
+// ------------------------------------------------------------------------------------------------------
 
 TEST_P(OverlayBackendTest, ProbesAgreeWithTheMountsThatNeedThem) {
   const Result<FeatureSet> probed = ProbeFeatures();
@@ -207,7 +219,8 @@ TEST_P(OverlayBackendTest, ProbesAgreeWithTheMountsThatNeedThem) {
   EXPECT_EQ(set[Feature::kLowerByName].available, works(MountMethod::kStrings, {}));
   EXPECT_EQ(set[Feature::kUserXattr].available, works(MountMethod::kLegacy, {.user_xattr = true}));
   EXPECT_EQ(set[Feature::kVolatile].available, [&] {
-    return SuperOptions(MountOf(WritableStack(), {.volatile_upper = true})).find("volatile") != std::string::npos;
+    return SuperOptions(MountOf(WritableStack(), {.volatile_upper = true})).find("volatile") !=
+           std::string::npos;
   }());
   for (const Probe& probe : set.probes) EXPECT_EQ(probe.available, probe.detail.empty());
 }
@@ -230,7 +243,8 @@ TEST_P(OverlayBackendTest, ProbesLeaveNothing) {
 TEST_P(OverlayBackendTest, TheCacheFileIsWrittenOnceAndBelieved) {
   const FeatureSet probed = FeatureCache(scratch_path()).Get();
   EXPECT_EQ(ParseCache(CacheFile(), Key()), probed);
-  EXPECT_EQ(tree::Names(scratch()), std::set<std::string>{FeatureCache::kFileName}) << "no temporary file is left";
+  EXPECT_EQ(tree::Names(scratch()), std::set<std::string>{FeatureCache::kFileName})
+      << "no temporary file is left";
   FeatureSet invented = probed;
   invented[Feature::kMetacopy] = {!probed[Feature::kMetacopy].available, "invented"};
   tree::Write(scratch(), FeatureCache::kFileName, FormatCache(invented, Key()));
@@ -244,8 +258,9 @@ TEST_P(OverlayBackendTest, ADamagedOrForeignCacheFileIsProbedAgainAndReplaced) {
   CacheKey other_boot = Key();
   other_boot.boot_id = "00000000-0000-0000-0000-000000000000";
   const std::string good = FormatCache(invented, Key());
-  for (const std::string& text : {std::string(), std::string("{"), good.substr(0, good.size() / 2), good + "x",
-                                  std::string(1 << 20U, ' '), FormatCache(invented, other_boot)}) {
+  for (const std::string& text :
+       {std::string(), std::string("{"), good.substr(0, good.size() / 2), good + "x",
+        std::string(1 << 20U, ' '), FormatCache(invented, other_boot)}) {
     tree::Write(scratch(), FeatureCache::kFileName, text);
     EXPECT_EQ(FeatureCache(scratch_path()).Get(), probed);
     EXPECT_EQ(ParseCache(CacheFile(), Key()), probed);

@@ -31,6 +31,10 @@ const auto* const g_environment = testing::AddGlobalTestEnvironment(new OwnMount
 
 namespace tree {
 
+std::string Join(std::string_view parent, std::string_view name) {
+  return fmt::format("{}/{}", parent, name);
+}
+
 void MakeDir(FdRef dir, const std::string& path, mode_t mode) {
   const auto made = sys::MkdirAt(dir, path.c_str(), mode);
   EXPECT_TRUE(made.ok()) << Quote(path) << ": " << made.error().Message();
@@ -76,7 +80,7 @@ std::set<std::string> Names(FdRef dir, const std::string& path) {
 }
 
 bool IsGone(FdRef dir, const std::string& parent, const std::string& name) {
-  const auto status = sys::StatAt(dir, (parent + "/" + name).c_str());
+  const auto status = sys::StatAt(dir, Join(parent, name).c_str());
   return !status.ok() && status.error() == ENOENT && !Names(dir, parent).contains(name);
 }
 
@@ -87,15 +91,15 @@ std::vector<std::string> Describe(FdRef root) {
     const std::string parent = std::move(pending.back());
     pending.pop_back();
     for (const std::string& name : Names(root, parent)) {
-      const std::string path = parent + "/" + name;
+      const std::string path = Join(parent, name);
       const auto status = sys::StatAt(root, path.c_str());
       if (!status.ok()) {
         lines.push_back(path + " " + status.error().Message());
         continue;
       }
       const bool is_directory = S_ISDIR(status->st_mode);
-      std::string line = fmt::format("{} {:o} {}:{} {} {:x}", path, status->st_mode, status->st_uid, status->st_gid,
-                                     is_directory ? 0 : status->st_nlink, status->st_rdev);
+      std::string line = fmt::format("{} {:o} {}:{} {} {:x}", path, status->st_mode, status->st_uid,
+                                     status->st_gid, is_directory ? 0 : status->st_nlink, status->st_rdev);
       // A directory's size and time belong to the layers' file systems, not to the tree.
       if (!is_directory) {
         line += fmt::format(" {} {}.{:09}", status->st_size, status->st_mtim.tv_sec, status->st_mtim.tv_nsec);
@@ -106,7 +110,8 @@ std::vector<std::string> Describe(FdRef root) {
       if (auto xattrs = sys::ListXattrAt(parent_fd, name.c_str()); xattrs.ok()) {
         std::sort(xattrs->begin(), xattrs->end());
         for (const std::string& xattr : *xattrs) {
-          line += fmt::format(" {}={}", xattr, Quote(*sys::GetXattrAt(parent_fd, name.c_str(), xattr.c_str())));
+          line +=
+              fmt::format(" {}={}", xattr, Quote(*sys::GetXattrAt(parent_fd, name.c_str(), xattr.c_str())));
         }
       }
       lines.push_back(std::move(line));
@@ -124,7 +129,8 @@ std::vector<std::string> MountLines() {
   const auto mounts = sys::ListMounts();
   EXPECT_TRUE(mounts.ok());
   for (const sys::MountInfo& mount : *mounts) {
-    lines.push_back(fmt::format("{} {} {} {} {}", mount.id, mount.mount_point, mount.fs_type, mount.source, mount.root));
+    lines.push_back(
+        fmt::format("{} {} {} {} {}", mount.id, mount.mount_point, mount.fs_type, mount.source, mount.root));
   }
   return lines;
 }
@@ -163,7 +169,9 @@ FdRef UnionBackendTest::AddLayerNamed(const std::string& name) {
 
 MountStack UnionBackendTest::ReadOnlyStack() const {
   MountStack stack;
-  for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) stack.lowers_top_first.push_back(*layer);
+  for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
+    stack.lowers_top_first.push_back(*layer);
+  }
   return stack;
 }
 

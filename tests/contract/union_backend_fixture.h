@@ -22,6 +22,8 @@ inline std::span<const std::byte> AsBytes(std::string_view text) { return std::a
 
 /// Makes and reads trees on disk. Every failure is a failed expectation naming the path.
 namespace tree {
+/// "parent/name"
+std::string Join(std::string_view parent, std::string_view name);
 void MakeDir(FdRef dir, const std::string& path, mode_t mode = 0755);
 /// Creates or replaces the content of a file.
 void Write(FdRef dir, const std::string& path, std::string_view text, mode_t mode = 0644);
@@ -34,7 +36,8 @@ std::set<std::string> Names(FdRef dir, const std::string& path = ".");
 /// True when nothing is found under the name, by listing and by lookup.
 bool IsGone(FdRef dir, const std::string& parent, const std::string& name);
 UniqueFd Open(FdRef dir, const std::string& path);
-/// One line for every entry below `dir`, sorted: path, type, mode, owner, size, nlink, mtime, target, xattrs, content.
+/// One line for every entry below `dir`, sorted: path, type, mode, owner, size, nlink, mtime, target, xattrs,
+/// content.
 std::vector<std::string> Describe(FdRef dir);
 }  // namespace tree
 
@@ -48,8 +51,8 @@ struct BackendCase {
 };
 void PrintTo(const BackendCase& backend, std::ostream* out);
 
-/// A scratch directory in /tmp with layers, upper and work. The process has its own mount namespace (an environment in
-/// the .cc sees to it), so nothing that a test mounts is ever seen on the machine.
+/// A scratch directory in /tmp with layers, upper and work. The process has its own mount namespace (an
+/// environment in the .cc sees to it), so nothing that a test mounts is ever seen on the machine.
 class UnionBackendTest : public testing::TestWithParam<BackendCase> {
  protected:
   void SetUp() override;

@@ -1,5 +1,5 @@
-// The contract of UnionBackend (fs/union_backend.h): what one tree made of many layers looks like, what writing to it
-// does to the layers, and what a mount leaves behind. Every backend runs all of it.
+// The contract of UnionBackend (fs/union_backend.h): what one tree made of many layers looks like, what
+// writing to it does to the layers, and what a mount leaves behind. Every backend runs all of it.
 #include <linux/mount.h>
 #include <poll.h>
 #include <sys/mman.h>
@@ -32,10 +32,12 @@ BackendCase Overlay(const char* name, MountMethod method) {
 }
 INSTANTIATE_TEST_SUITE_P(Overlay, UnionBackendTest,
                          Values(Overlay("Auto", MountMethod::kAuto), Overlay("Fds", MountMethod::kFds),
-                                Overlay("Strings", MountMethod::kStrings), Overlay("Legacy", MountMethod::kLegacy)),
+                                Overlay("Strings", MountMethod::kStrings),
+                                Overlay("Legacy", MountMethod::kLegacy)),
                          [](const auto& backend) { return backend.param.name; });
 
-// --- what is seen ------------------------------------------------------------------------------------------------
+// --- what is seen
+// ------------------------------------------------------------------------------------------------
 
 TEST_P(UnionBackendTest, EveryDepthShowsEveryLayerAndTheTopWins) {
   size_t made = 0;
@@ -72,7 +74,9 @@ TEST_P(UnionBackendTest, TheUpperWinsOverAllLowers) {
 TEST_P(UnionBackendTest, WhiteoutsHideWhatLiesBelow) {
   const FdRef bottom = AddLayer();
   for (const char* dir : {"sub", "gone", "gone/deep"}) tree::MakeDir(bottom, dir);
-  for (const char* file : {"file", "kept", "sub/file", "sub/kept", "gone/deep/file"}) tree::Write(bottom, file, "b");
+  for (const char* file : {"file", "kept", "sub/file", "sub/kept", "gone/deep/file"}) {
+    tree::Write(bottom, file, "b");
+  }
   const FdRef top = AddLayer();
   tree::MakeDir(top, "sub");
   const auto check = [&](FdRef root) {
@@ -208,7 +212,7 @@ TEST_P(UnionBackendTest, OneTreeIsOneDeviceWithUniqueInodes) {
     std::map<ino_t, std::string> seen;
     std::set<std::string> all;
     for (const std::string dir : {".", "dir"}) {
-      for (const std::string& name : tree::Names(mount.root(), dir)) all.insert(dir + "/" + name);
+      for (const std::string& name : tree::Names(mount.root(), dir)) all.insert(tree::Join(dir, name));
     }
     for (const std::string& path : all) {
       const struct stat status = *sys::StatAt(mount.root(), path.c_str());
@@ -244,22 +248,36 @@ TEST_P(UnionBackendTest, OneTreeIsOneDeviceWithUniqueInodes) {
 }
 
 TEST_P(UnionBackendTest, LayerDirectoriesMayHaveAnyName) {
-  const std::string names[] = {"a:b",         "a,b",       "back\\slash", "trailing\\",  "new\nline",    " space ",
-                               "=,upperdir=", "\\,\\:\\\\", "::",          "\xff\xc3\x28", "...",          "#1 (deleted)",
-                               std::string(255, ','), std::string(255, ':'), std::string(255, '\\')};
+  const std::string names[] = {"a:b",
+                               "a,b",
+                               "back\\slash",
+                               "trailing\\",
+                               "new\nline",
+                               " space ",
+                               "=,upperdir=",
+                               "\\,\\:\\\\",
+                               "::",
+                               "\xff\xc3\x28",
+                               "...",
+                               "#1 (deleted)",
+                               std::string(255, ','),
+                               std::string(255, ':'),
+                               std::string(255, '\\')};
   size_t count = 0;
-  for (const std::string& name : names) tree::Write(AddLayerNamed(name), "own" + std::to_string(count++), "x");
+  for (const std::string& name : names) {
+    tree::Write(AddLayerNamed(name), "own" + std::to_string(count++), "x");
+  }
   EXPECT_EQ(tree::Names(MountOf(ReadOnlyStack()).root()).size(), count);
   tree::MakeDir(scratch(), "parents");
   for (const std::string& name : names) {
     SCOPED_TRACE(Quote(name));
     // The same in the way to upper and work.
-    const std::string parent = "parents/" + name;
-    tree::MakeDir(scratch(), parent);
-    tree::MakeDir(scratch(), parent + "/" + name);
-    tree::MakeDir(scratch(), parent + "/work");
-    const UniqueFd upper_dir = *sys::OpenAt(scratch(), (parent + "/" + name).c_str(), O_PATH);
-    const UniqueFd work_dir = *sys::OpenAt(scratch(), (parent + "/work").c_str(), O_PATH);
+    const std::string parent = tree::Join("parents", name);
+    const std::string upper_path = tree::Join(parent, name);
+    const std::string work_path = tree::Join(parent, "work");
+    for (const std::string& path : {parent, upper_path, work_path}) tree::MakeDir(scratch(), path);
+    const UniqueFd upper_dir = *sys::OpenAt(scratch(), upper_path.c_str(), O_PATH);
+    const UniqueFd work_dir = *sys::OpenAt(scratch(), work_path.c_str(), O_PATH);
     MountStack stack;
     const UniqueFd lower = *sys::OpenAt(scratch(), "a:b", O_PATH);
     stack.lowers_top_first = {lower};
@@ -289,14 +307,17 @@ TEST_P(UnionBackendTest, UserXattrReadsTheOtherSpelling) {
   EXPECT_EQ(tree::Names(by_trusted.root(), "trusted").size(), 1U);
 }
 
-// --- writing -----------------------------------------------------------------------------------------------------
+// --- writing
+// -----------------------------------------------------------------------------------------------------
 
 TEST_P(UnionBackendTest, ChangesLandInTheUpperAndNeverInALower) {
   FillWithEverything(AddLayer());
   const UniqueFd lower = tree::Open(scratch(), "layer0");
   const std::vector<std::string> before = tree::Describe(lower);
   std::map<std::string, timespec> changed;  // st_ctim tells of any change at all
-  for (const std::string& name : tree::Names(lower)) changed[name] = sys::StatAt(lower, name.c_str())->st_ctim;
+  for (const std::string& name : tree::Names(lower)) {
+    changed[name] = sys::StatAt(lower, name.c_str())->st_ctim;
+  }
   const MountStack stack = WritableStack();
   {
     const Mount mount = MountOf(stack);
@@ -389,8 +410,8 @@ TEST_P(UnionBackendTest, RenamingWorksAcrossLayers) {
   ASSERT_TRUE(sys::RenameAt(root, "made", root, "moved").ok());
   EXPECT_EQ(tree::Read(root, "moved/inside"), "y");
   EXPECT_EQ(sys::RenameAt(root, "b", root, "moved", RENAME_NOREPLACE).error(), EEXIST);
-  // A directory of a lower is moved whole or refused as if it were on another file system, which mv(1) and friends
-  // answer by copying.
+  // A directory of a lower is moved whole or refused as if it were on another file system, which mv(1) and
+  // friends answer by copying.
   if (const auto renamed = sys::RenameAt(root, "dir", root, "dir2"); renamed.ok()) {
     EXPECT_EQ(tree::Names(root, "dir2"), (std::set<std::string>{"c", "inside"}));
     EXPECT_TRUE(tree::IsGone(root, ".", "dir"));
@@ -430,7 +451,8 @@ TEST_P(UnionBackendTest, VolatileUpperReceivesChanges) {
   EXPECT_TRUE(sys::SyncFs(tree::Open(mount.root(), ".")).ok());
 }
 
-// --- options -----------------------------------------------------------------------------------------------------
+// --- options
+// -----------------------------------------------------------------------------------------------------
 
 void ExpectReadOnly(FdRef root) {
   EXPECT_EQ(sys::OpenAt(root, "new", O_WRONLY | O_CREAT, 0644).error(), EROFS);
@@ -505,7 +527,8 @@ TEST_P(UnionBackendTest, EachMountFlagIsEffectiveAlone) {
       const Mount mount = MountOf(writable ? WritableStack() : ReadOnlyStack(), c.options);
       struct statvfs status {};
       ASSERT_EQ(::fstatvfs(mount.root().get(), &status), 0);
-      const unsigned long always = writable ? 0 : status.f_flag & ST_RDONLY;  // by the superblock alone, maybe
+      const unsigned long always =
+          writable ? 0 : status.f_flag & ST_RDONLY;  // by the superblock alone, maybe
       EXPECT_EQ(status.f_flag & (ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC), c.flag | always);
       const auto device = sys::OpenAt(mount.root(), "null", O_RDONLY);
       EXPECT_EQ(device.ok(), (c.flag & ST_NODEV) == 0);
@@ -513,7 +536,8 @@ TEST_P(UnionBackendTest, EachMountFlagIsEffectiveAlone) {
   }
 }
 
-// --- life of a mount ---------------------------------------------------------------------------------------------
+// --- life of a mount
+// ---------------------------------------------------------------------------------------------
 
 TEST_P(UnionBackendTest, NothingIsVisibleBeforeAttach) {
   tree::Write(AddLayer(), "file", "x");
@@ -523,11 +547,13 @@ TEST_P(UnionBackendTest, NothingIsVisibleBeforeAttach) {
   EXPECT_EQ(MountLines(), before);
 }
 
-// The mount table of a namespace tells by poll(2) that it changed, so that a mount which came and went is seen, too.
+// The mount table of a namespace tells by poll(2) that it changed, so that a mount which came and went is
+// seen, too.
 TEST_P(UnionBackendTest, NothingIsVisibleEvenForAMoment) {
   (void)AddLayer();
   tree::MakeDir(scratch(), "target");
-  // On most machines "/" is shared: a mount in a copy of the namespace appears here unless it is made private there.
+  // On most machines "/" is shared: a mount in a copy of the namespace appears here unless it is made private
+  // there.
   ASSERT_TRUE(sys::Mount("none", "/", nullptr, MS_REC | MS_SHARED, nullptr).ok());
   const UniqueFd table = *sys::OpenAt(FdRef::Cwd(), "/proc/self/mountinfo", O_RDONLY);
   const auto changed = [&] {
@@ -669,8 +695,9 @@ TEST_P(UnionBackendTest, MountsFromEightThreadsAreIndependent) {
     const std::string base = "site" + std::to_string(i);
     tree::MakeDir(scratch(), base);
     const auto make = [&](const char* name) {
-      tree::MakeDir(scratch(), base + "/" + name);
-      return *sys::OpenAt(scratch(), (base + "/" + name).c_str(), O_PATH);
+      const std::string path = tree::Join(base, name);
+      tree::MakeDir(scratch(), path);
+      return *sys::OpenAt(scratch(), path.c_str(), O_PATH);
     };
     sites.push_back({make("bottom"), make("top"), make("upper"), make("work")});
     tree::Write(sites.back().bottom, "id", std::to_string(i));
@@ -699,7 +726,8 @@ TEST_P(UnionBackendTest, MountsFromEightThreadsAreIndependent) {
   for (const Site& site : sites) EXPECT_EQ(tree::Read(site.upper, "round"), std::to_string(kRounds - 1));
 }
 
-// --- refusals ----------------------------------------------------------------------------------------------------
+// --- refusals
+// ----------------------------------------------------------------------------------------------------
 
 void ExpectRefused(const Error& error, std::string_view says) {
   EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << error.message();

@@ -54,8 +54,8 @@ TEST(MountOptions, FormatWithoutUpperHasNoUpperOptions) {
 TEST(MountOptions, FormatRefusesWhatTheKernelWouldMisread) {
   const LayerPaths cases[] = {
       {{}, "", ""},
-      {{"a", ""}, "", ""},               // "a:" would be one layer less
-      {{"a", "", "b"}, "", ""},          // "a::b" would make b data-only
+      {{"a", ""}, "", ""},       // "a:" would be one layer less
+      {{"a", "", "b"}, "", ""},  // "a::b" would make b data-only
       {{std::string("a\0b", 3)}, "", ""},
       {{"a"}, "u", ""},
       {{"a"}, std::string("u\0", 2), "w"},
