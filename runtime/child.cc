@@ -73,16 +73,26 @@ SysResult<void> Loopback(Child& child) {
 
 SysResult<void> CutPropagation(Child&) { return sys::Mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr); }
 
-// Parts of a detached tree can only be cloned since 6.15, so the staging tmpfs is attached, above the old root, for as
-// long as that takes. FALLBACK: clone from the descriptor when kernel >= 6.15 is the baseline.
-SysResult<void> TakeStaged(Child& child) {
+SysResult<void> CloneStaged(Child& child) {
   const FdRef staging = child.plan.rootfs.staging;
-  SNAP_TRY_VOID(sys::MoveMountAt(staging, FdRef::Cwd(), "/"));
   for (size_t i = 0; i < child.staged.size(); ++i) {
     SNAP_TRY(child.staged[i], sys::OpenTree(staging, kStagedFiles[i], OPEN_TREE_CLONE));
   }
   SNAP_TRY(child.empty_dir, sys::OpenTree(staging, kStagedEmptyDir, OPEN_TREE_CLONE));
-  SNAP_TRY_VOID(sys::MountSetAttr(child.empty_dir, MOUNT_ATTR_RDONLY, 0, 0, false));
+  return sys::MountSetAttr(child.empty_dir, MOUNT_ATTR_RDONLY, 0, 0, false);
+}
+
+SysResult<void> TakeStaged(Child& child) {
+  if (!child.plan.attach_staging) {
+    const SysResult<void> cloned = CloneStaged(child);
+    if (cloned.ok() || !(cloned.error() == EINVAL)) return cloned;
+  }
+  // Before 6.15 only what is attached can be cloned: the tmpfs goes above the old root for as long as that takes.
+  // Unmounting it costs an RCU grace period, which is why it is not the first choice.
+  // FALLBACK: remove when kernel >= 6.15 is the baseline.
+  const FdRef staging = child.plan.rootfs.staging;
+  SNAP_TRY_VOID(sys::MoveMountAt(staging, FdRef::Cwd(), "/"));
+  SNAP_TRY_VOID(CloneStaged(child));
   SNAP_TRY_VOID(sys::ChangeDir(staging));
   return sys::Unmount(".", MNT_DETACH);
 }

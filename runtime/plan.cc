@@ -62,6 +62,7 @@ Result<void> PlanCommand(const ContainerSpec& spec, Plan& plan) {
 }
 
 void PlanFault(Plan& plan) {
+  plan.attach_staging = fault::Take("runtime.prepare.attach_staging").has_value();
   for (size_t step = 0; step < ChildSteps().size(); ++step) {
     const std::string name = fmt::format("runtime.child.{}", ChildSteps()[step].name);
     const std::optional<fault::Order> order = fault::Take(name.c_str());

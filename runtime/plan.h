@@ -24,6 +24,7 @@ struct Plan {
   uint64_t clone_flags = 0;  // CLONE_NEW*
   RootfsPlan rootfs;
   Pty terminal;         // empty without one
+  bool attach_staging = false;  // a test wants the way of kernels below 6.15
   UniqueFd launcher;    // pidfd of this process: the child sees its death
   UniqueFd report_in;   // the parent's end
   UniqueFd report_out;  // the child's end

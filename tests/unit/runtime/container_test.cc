@@ -157,6 +157,18 @@ TEST_F(ContainerTest, MountsAreDockers) {
   EXPECT_THAT(outcome.Of("cat")["text"].get<std::string>(), Not(HasSubstr("master:")));
 }
 
+TEST_F(ContainerTest, OlderKernelsWayToTheEtcFilesLeavesNoMountBehind) {
+  ASSERT_TRUE(fault::Arm("runtime.prepare.attach_staging:error=22@0").ok());
+  const Outcome older = RunProbe({"cat", "/proc/self/mountinfo", ",", "cat", "/etc/hostname", ",", "ls", "/sys/firmware"});
+  ASSERT_EQ(older.exit_code(), 0) << older.Message();
+  ASSERT_TRUE(fault::Arm("").ok());
+  EXPECT_EQ(older.Of("cat", "/etc/hostname")["text"], "box\n");
+  std::set<std::string> older_points, points;
+  for (const auto& [point, mount] : Mounts(older)) older_points.insert(point);
+  for (const auto& [point, mount] : Mounts(RunProbe({"cat", "/proc/self/mountinfo"}))) points.insert(point);
+  EXPECT_EQ(older_points, points);
+}
+
 TEST_F(ContainerTest, DevHoldsDockersNodesAndLinks) {
   std::vector<std::string> words = {"ls", "/dev"};
   const std::vector<std::string> names = {"null", "zero", "full", "random", "urandom", "tty", "fd", "stdin",

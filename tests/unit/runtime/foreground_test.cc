@@ -50,6 +50,7 @@ class Foreground : public ContainerTest {
   // Runs `body` in a process with these standard streams; with `session` the input is its controlling terminal.
   static pid_t Helper(FdRef in, FdRef out, bool session, const std::function<int()>& body) {
     const pid_t pid = ::fork();
+    SNAP_CHECK(pid >= 0);  // -1 would be signalled later, and that is every process
     if (pid != 0) return pid;
     if (session) {
       ::setsid();
@@ -236,7 +237,9 @@ TEST_F(Foreground, TerminalIsRestoredWhenTheContainerIsKilled) {
   (void)ReadUntil(user.master, "ready");
   const std::string children = "/proc/" + std::to_string(snap) + "/task/" + std::to_string(snap) + "/children";
   const std::string pid = *sys::ReadFileAt(FdRef::Cwd(), children.c_str(), 4096);
-  ASSERT_EQ(::kill(std::stoi(pid), SIGKILL), 0);
+  const int container = std::atoi(pid.c_str());
+  ASSERT_GT(container, 1);
+  ASSERT_EQ(::kill(container, SIGKILL), 0);
   EXPECT_EQ(ExitCode(snap), 137);
   EXPECT_TRUE(user.IsAsBefore());
 }

@@ -41,6 +41,7 @@ class LaunchFailure : public ContainerTest {
   // A launcher in a process of its own, to be killed; `armed` is its fault. Returns its pid.
   pid_t Launcher(const ContainerSpec& spec, const std::string& armed, FdRef started) {
     const pid_t pid = ::fork();
+    SNAP_CHECK(pid >= 0);  // -1 would be killed later, and that is every process
     if (pid != 0) return pid;
     (void)fault::Arm(armed.c_str());
     auto container = Container::Start(spec, Tree());
