@@ -159,7 +159,6 @@ Result<UniqueFd> OpenPart(FdRef root, const std::string& path, const char* name,
 }  // namespace
 
 // --- stages
-// ------------------------------------------------------------------------------------------------------
 
 struct LayerStage::State {
   std::shared_ptr<const Directories> directories;
@@ -191,7 +190,6 @@ FdRef LayerStage::directory() const { return state_->directory; }
 Result<void> LayerStage::Discard() && { return std::exchange(state_, nullptr)->Remove(); }
 
 // --- the store
-// ---------------------------------------------------------------------------------------------------
 
 struct LayerStore::State {
   std::shared_ptr<Directories> directories;
@@ -350,7 +348,6 @@ Result<void> LayerStore::DiscardForeign(Place place, const std::string& entry) {
 }
 
 // --- commit
-// ------------------------------------------------------------------------------------------------------
 
 Result<void> LayerStore::MakeDurable(LayerPin& pin) const {
   if (pin.manifest.durable) return {};
@@ -459,7 +456,6 @@ Result<std::vector<LayerPin>> LayerStore::CommitAll(std::vector<StagedLayer> lay
 }
 
 // --- uppers
-// ------------------------------------------------------------------------------------------------------
 
 Result<LayerStore::Upper> LayerStore::CreateUpper(const std::string& name, bool durable) {
   const Directories& store = *state_->directories;
@@ -518,7 +514,6 @@ Result<void> LayerStore::DiscardUpper(const std::string& name) {
 }
 
 // --- garbage
-// -----------------------------------------------------------------------------------------------------
 
 namespace {
 

@@ -106,7 +106,6 @@ class Settler {
 
  private:
   // --- symlinks in the place of implied directories
-  // -------------------------------------------------------------
 
   /// Where a path of the stream is now.
   Result<RelPath> Moved(const RelPath& path) const {
@@ -175,7 +174,6 @@ class Settler {
   }
 
   // --- hard links to lower files
-  // ---------------------------------------------------------------------------------
 
   Result<void> MakeLowerLink(const RelPath& path, const RelPath& target) {
     const std::string name(path.Name());
@@ -271,7 +269,6 @@ class Settler {
   }
 
   // --- directories
-  // -----------------------------------------------------------------------------------------------
 
   /// Makes the directories of a path in this layer, as implied ones. False when something else is in the way.
   Result<bool> MakeDirectories(const RelPath& path) {
@@ -334,16 +331,6 @@ class Settler {
 
 Result<void> SettleLayer(FdRef tree, FdRef lowers, LayerSummary& summary) {
   return Settler(tree, lowers, summary).Run();
-}
-
-Result<bool> HasDefaultRoot(FdRef tree) {
-  SNAP_TRY_SYS(const UniqueFd root, sys::OpenAt(tree, ".", O_RDONLY | O_DIRECTORY), "open layer's root");
-  SNAP_TRY_SYS(const struct stat stat, sys::FStat(root), "look at layer's root");
-  SNAP_TRY_SYS(const std::vector<std::string> xattrs, sys::FListXattr(root), "list xattrs of layer's root");
-  return (stat.st_mode & 07777U) == 0755 && stat.st_uid == 0 && stat.st_gid == 0 &&
-         stat.st_mtim.tv_sec == 0 && stat.st_mtim.tv_nsec == 0 &&
-         std::all_of(xattrs.begin(), xattrs.end(),
-                     [](const std::string& name) { return whiteout::IsOverlayXattr(name); });
 }
 
 }  // namespace snap

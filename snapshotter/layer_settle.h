@@ -25,7 +25,4 @@ namespace snap {
 /// Errors: kInvalidArgument when a hard link's target does not exist or is a directory.
 Result<void> SettleLayer(FdRef tree, FdRef lowers, LayerSummary& summary);
 
-/// True when the directory has what a root has that nobody named: 0755 root:root, mtime 0, no xattrs.
-Result<bool> HasDefaultRoot(FdRef tree);
-
 }  // namespace snap

@@ -327,7 +327,6 @@ Result<void> Metadata::Rebuild(FdRef store_root, const std::string& root_path, c
 }
 
 // --- images
-// ------------------------------------------------------------------------------------------------------
 
 Result<void> Metadata::PutImage(const ImageRecord& image, const std::vector<LayerManifest>& new_layers) {
   const std::lock_guard guard(state_->mutex);
@@ -431,7 +430,6 @@ Result<std::vector<LayerId>> Metadata::RemoveImage(const ImageId& id) {
 }
 
 // --- layers
-// ------------------------------------------------------------------------------------------------------
 
 Result<std::optional<LayerRecord>> Metadata::Layer(const LayerId& id) {
   const std::lock_guard guard(state_->mutex);
@@ -567,7 +565,6 @@ Result<std::vector<std::string>> Metadata::CheckReferences(bool repair) {
 }
 
 // --- containers
-// --------------------------------------------------------------------------------------------------
 
 Result<void> Metadata::PutContainer(const ContainerRecord& container) {
   const std::lock_guard guard(state_->mutex);

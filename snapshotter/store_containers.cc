@@ -74,8 +74,8 @@ Result<ContainerRecord> Find(Metadata& metadata, std::string_view reference) {
                    containers.size(), candidates);
 }
 
-// The launcher itself is still alive when it removes its container, and a short container has ended before its pid 1 was
-// recorded: only its own launcher may then say that it is gone.
+// The launcher itself is still alive when it removes its container, and a short container has ended before
+// its pid 1 was recorded: only its own launcher may then say that it is gone.
 bool MayBeRunning(const ContainerRecord& container) {
   const bool own = container.init_pid == 0 && container.launcher_pid == sys::Pid();
   return !own && Store::IsRunning(container);
@@ -141,10 +141,13 @@ Result<ContainerRecord> Store::CreateContainer(ContainerRecord record) {
 
 Result<void> Store::CreateMountUpper(const ImageRecord& image, size_t top, const std::string& name) {
   SNAP_CHECK(name.starts_with(kMountUpperPrefix) && top <= image.layers.size());
-  if (image.layers.empty()) return MakeError(ErrorCode::kInvalidArgument, "make upper {}: no layers", Quote(name));
+  if (image.layers.empty())
+    return MakeError(ErrorCode::kInvalidArgument, "make upper {}: no layers", Quote(name));
   SNAP_TRY(const LayerStore::Upper upper, state_->layers.CreateUpper(name, false));
-  Result<void> made = LookLikeLayer(state_->layers, image.layers[top == 0 ? image.layers.size() - 1 : top - 1], upper);
-  if (!made.ok()) (void)state_->layers.DiscardUpper(name);  // its owner may try again; the first error is what counts
+  Result<void> made =
+      LookLikeLayer(state_->layers, image.layers[top == 0 ? image.layers.size() - 1 : top - 1], upper);
+  if (!made.ok())
+    (void)state_->layers.DiscardUpper(name);  // its owner may try again; the first error is what counts
   return made;
 }
 

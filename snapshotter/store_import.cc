@@ -110,7 +110,6 @@ class Importer {
   };
 
   // --- what is there already
-  // -------------------------------------------------------------------------------------
 
   /// Whether a stored layer is right at position `i`, above a layer like `below`.
   static bool Fits(const LayerManifest& stored, const DiffId& diff_id, const LayerId& chain_id,
@@ -162,7 +161,6 @@ class Importer {
   }
 
   // --- extraction
-  // ------------------------------------------------------------------------------------------------
 
   Result<void> ExtractMissing() {
     std::vector<size_t> missing;
@@ -227,7 +225,6 @@ class Importer {
   }
 
   // --- what needs the layers below
-  // -------------------------------------------------------------------------------
 
   /// Settles what depends on lower layers and gives every layer its name, bottom first.
   Result<void> Complete() {
@@ -298,7 +295,6 @@ class Importer {
   }
 
   // --- commit
-  // ----------------------------------------------------------------------------------------------------
 
   Result<void> CommitLayers() {
     std::vector<StagedLayer> staged;
