@@ -16,9 +16,12 @@ namespace {
 
 std::string_view KindName(ConfigKey::Kind kind) {
   switch (kind) {
-    case ConfigKey::Kind::kString: return "a string in quotes";
-    case ConfigKey::Kind::kUnsigned: return "a whole number of 0 or more";
-    case ConfigKey::Kind::kBool: return "true or false";
+    case ConfigKey::Kind::kString:
+      return "a string in quotes";
+    case ConfigKey::Kind::kUnsigned:
+      return "a whole number of 0 or more";
+    case ConfigKey::Kind::kBool:
+      return "true or false";
   }
   return "";
 }
@@ -35,14 +38,16 @@ Result<ConfigFile> ConfigFile::Load(const std::string& path, std::span<const Con
   const SysResult<std::string> text = sys::ReadFileAt(FdRef::Cwd(), path.c_str(), kMaxBytes);
   if (!text.ok()) {
     if (text.error() == EFBIG) {
-      return MakeError(ErrorCode::kLimitExceeded, "read configuration {}: more than {} bytes", Quote(path), kMaxBytes);
+      return MakeError(ErrorCode::kLimitExceeded, "read configuration {}: more than {} bytes", Quote(path),
+                       kMaxBytes);
     }
     return Error(text.error(), fmt::format("read configuration {}", Quote(path)));
   }
   return Parse(*text, path, keys);
 }
 
-Result<ConfigFile> ConfigFile::Parse(std::string_view text, std::string_view name, std::span<const ConfigKey> keys) {
+Result<ConfigFile> ConfigFile::Parse(std::string_view text, std::string_view name,
+                                     std::span<const ConfigKey> keys) {
   const std::string file = EscapeUnprintable(name);
   toml::parse_result parsed = toml::parse(text, name);
   if (!parsed) {
@@ -54,10 +59,11 @@ Result<ConfigFile> ConfigFile::Parse(std::string_view text, std::string_view nam
   for (const auto& [toml_key, node] : parsed.table()) {
     const std::string_view key_name = toml_key.str();
     const auto line = toml_key.source().begin.line;
-    const auto key = std::find_if(keys.begin(), keys.end(), [&](const ConfigKey& k) { return k.name == key_name; });
+    const auto key =
+        std::find_if(keys.begin(), keys.end(), [&](const ConfigKey& k) { return k.name == key_name; });
     if (key == keys.end()) {
-      return MakeError(ErrorCode::kInvalidArgument, "{}:{}: unknown key {} (known: {})", file, line, Quote(key_name),
-                       KeyList(keys));
+      return MakeError(ErrorCode::kInvalidArgument, "{}:{}: unknown key {} (known: {})", file, line,
+                       Quote(key_name), KeyList(keys));
     }
     const auto wrong_kind = [&] {
       return MakeError(ErrorCode::kInvalidArgument, "{}:{}: key {} must be {}", file, line, Quote(key_name),

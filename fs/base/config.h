@@ -1,6 +1,6 @@
 // ConfigFile: a flat TOML file of settings that a program declares: key = value, no tables.
-// Invariant: what was loaded holds only declared keys with values of the declared kind; anything else is an error that
-// names file, line and key, so a misspelt setting is never silently ignored.
+// Invariant: what was loaded holds only declared keys with values of the declared kind; anything else is an
+// error that names file, line and key, so a misspelt setting is never silently ignored.
 #pragma once
 
 #include <cstdint>
@@ -31,10 +31,12 @@ class ConfigFile {
 
   /// No settings.
   ConfigFile() = default;
-  /// Errors: kNotFound; kInvalidArgument "/etc/x.toml:3: unknown key 'rooot'"; kLimitExceeded above kMaxBytes.
+  /// Errors: kNotFound; kInvalidArgument "/etc/x.toml:3: unknown key 'rooot'"; kLimitExceeded above
+  /// kMaxBytes.
   static Result<ConfigFile> Load(const std::string& path, std::span<const ConfigKey> keys);
   /// The same from text; `name` stands for the file in errors.
-  static Result<ConfigFile> Parse(std::string_view text, std::string_view name, std::span<const ConfigKey> keys);
+  static Result<ConfigFile> Parse(std::string_view text, std::string_view name,
+                                  std::span<const ConfigKey> keys);
 
   /// The value of a declared key, nullopt when the file does not set it.
   std::optional<std::string> String(std::string_view key) const;

@@ -1,12 +1,15 @@
-// make_image DIR REF OPTION...: adds an image to an OCI layout, for shell tests that need small images of every shape.
+// make_image DIR REF OPTION...: adds an image to an OCI layout, for shell tests that need small images of
+// every shape.
 //   --layer FILE.tar     the next layer, bottom first; taken as it is (compressed or not)
 //   --history TEXT       the created_by of the last layer; --empty TEXT adds a step without a layer
-//   --entrypoint, --cmd, --env, --label NAME=VALUE: one item each; --user, --workdir, --created, --author: one value
+//   --entrypoint, --cmd, --env, --label NAME=VALUE: one item each; --user, --workdir, --created, --author:
+//   one value
 // Invariant: deterministic: the same arguments give the same digests.
 #include <fcntl.h>
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -78,11 +81,14 @@ Digest DiffIdOf(const std::string& blob) {
 }
 
 std::string MediaType(const std::string& blob) {
-  const std::string tar = "application/vnd.oci.image.layer.v1.tar";
+  std::string tar = "application/vnd.oci.image.layer.v1.tar";
   switch (DetectCompression(std::as_bytes(std::span(blob)))) {
-    case Compression::kNone: return tar;
-    case Compression::kGzip: return tar + "+gzip";
-    case Compression::kZstd: return tar + "+zstd";
+    case Compression::kNone:
+      return tar;
+    case Compression::kGzip:
+      return tar + "+gzip";
+    case Compression::kZstd:
+      return tar + "+zstd";
   }
   return tar;
 }
@@ -142,4 +148,10 @@ int Main(const std::vector<std::string>& words) {
 }  // namespace
 }  // namespace snap::test
 
-int main(int argc, char** argv) { return snap::test::Main({argv + 1, argv + argc}); }
+int main(int argc, char** argv) {
+  try {
+    return snap::test::Main({argv + 1, argv + argc});
+  } catch (const std::exception& exception) {
+    snap::test::Die(exception.what());
+  }
+}

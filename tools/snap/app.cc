@@ -69,9 +69,12 @@ int RunParsed(std::vector<std::string> words) {
     return PrintError(parsed.error(), tree.hint(), json, EarlyColor(), tree.failure_status());
   }
   switch (parsed->kind) {
-    case CommandTree::Parsed::Kind::kHelp: return PrintText(RenderHelp(tree, *parsed->app));
-    case CommandTree::Parsed::Kind::kVersion: return PrintText(fmt::format("snap {}\n", kVersion));
-    case CommandTree::Parsed::Kind::kRun: break;
+    case CommandTree::Parsed::Kind::kHelp:
+      return PrintText(RenderHelp(tree, *parsed->app));
+    case CommandTree::Parsed::Kind::kVersion:
+      return PrintText(fmt::format("snap {}\n", kVersion));
+    case CommandTree::Parsed::Kind::kRun:
+      break;
   }
   return RunVerb(tree, *parsed, tree.failure_status());
 }

@@ -1,9 +1,8 @@
-// CLI11 behind a narrow door. Words are read here first: CLI11 takes "--name=" as a name without a value, and has no
-// way to say "options end at the first operand, and only there".
+// CLI11 behind a narrow door. Words are read here first: CLI11 takes "--name=" as a name without a value, and
+// has no way to say "options end at the first operand, and only there".
 #include "tools/snap/command_tree.h"
 
 #include <CLI/CLI.hpp>
-
 #include <algorithm>
 #include <charconv>
 
@@ -68,7 +67,9 @@ CLI::Option* Describe(CLI::Option* option, const char* type) {
 // --- OptionSet
 
 void OptionSet::Flag(const char* names, bool& value, const char* help) {
-  app_->add_flag(names, value, help)->group(kOptionGroup)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app_->add_flag(names, value, help)
+      ->group(kOptionGroup)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 }
 
 void OptionSet::Text(const char* names, std::string& value, const char* type, const char* help) {
@@ -77,17 +78,20 @@ void OptionSet::Text(const char* names, std::string& value, const char* type, co
 
 void OptionSet::OptionalText(const char* names, std::optional<std::string>& value, const char* type,
                              const char* help) {
-  auto* option = app_->add_option_function<std::string>(names, [&value](const std::string& text) { value = text; }, help);
+  auto* option = app_->add_option_function<std::string>(
+      names, [&value](const std::string& text) { value = text; }, help);
   Describe(option, type)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 }
 
-void OptionSet::Texts(const char* names, std::vector<std::string>& values, const char* type, const char* help) {
+void OptionSet::Texts(const char* names, std::vector<std::string>& values, const char* type,
+                      const char* help) {
   Describe(app_->add_option(names, values, help), type)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
 }
 
-void OptionSet::Choice(const char* names, std::string& value, std::vector<std::string> choices, const char* help) {
+void OptionSet::Choice(const char* names, std::string& value, std::vector<std::string> choices,
+                       const char* help) {
   const std::string type = Join(choices, "|");
   auto* option = Describe(app_->add_option(names, value, help), type.c_str());
   option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
@@ -111,7 +115,8 @@ void OptionSet::Operand(const char* type, std::string& value, bool required, con
   app_->add_option(type, value, help)->required(required)->type_name(type)->group(kOptionGroup);
 }
 
-void OptionSet::Operands(const char* type, std::vector<std::string>& values, bool required, const char* help) {
+void OptionSet::Operands(const char* type, std::vector<std::string>& values, bool required,
+                         const char* help) {
   app_->add_option(type, values, help)->required(required)->type_name(type)->group(kOptionGroup);
 }
 
@@ -125,7 +130,8 @@ void OptionSet::Exclusive(std::initializer_list<const char*> names) {
 
 // --- CommandTree
 
-CommandTree::CommandTree() : root_(std::make_unique<CLI::App>("Container layer store, union mounts and launcher", "snap")) {
+CommandTree::CommandTree()
+    : root_(std::make_unique<CLI::App>("Container layer store, union mounts and launcher", "snap")) {
   root_->set_help_flag("-h,--help", "Show this help")->group(kGlobalGroup);
   root_->require_subcommand(0, 1);
   AddGlobalOptions(root_.get(), std::nullopt);
@@ -144,7 +150,8 @@ void CommandTree::AddGlobalOptions(CLI::App* app, const std::optional<std::strin
   }
   const size_t before = app->get_options().size();
   options.Text("--root", global_.flags.root, "DIR", "Use the store at DIR (or SNAP_ROOT)");
-  options.Choice("--color", global_.flags.color, {"auto", "always", "never"}, "Colour in messages (or NO_COLOR)");
+  options.Choice("--color", global_.flags.color, {"auto", "always", "never"},
+                 "Colour in messages (or NO_COLOR)");
   options.Choice("--progress", global_.flags.progress, {"auto", "tty", "plain", "none"},
                  "How to show progress (or SNAP_PROGRESS)");
   options.Flag("--debug", global_.debug, "Log what happens (or SNAP_LOG=debug)");
@@ -287,7 +294,8 @@ Result<CommandTree::Parsed> CommandTree::Parse(const std::vector<std::string>& w
     parsed.kind = Parsed::Kind::kHelp;
     return parsed;
   } catch (const CLI::ParseError& error) {
-    return MakeError(ErrorCode::kInvalidArgument, "{}: {}", FullName(*read.app), EscapeUnprintable(error.what()));
+    return MakeError(ErrorCode::kInvalidArgument, "{}: {}", FullName(*read.app),
+                     EscapeUnprintable(error.what()));
   }
   if (version_) {
     parsed.kind = Parsed::Kind::kVersion;
@@ -340,7 +348,8 @@ std::vector<OptionLine> OptionLines(const CLI::App& app) {
 
 std::vector<OperandLine> OperandLines(const CLI::App& app) {
   std::vector<OperandLine> lines;
-  for (const CLI::Option* option : app.get_options([](const CLI::Option* o) { return o->get_positional(); })) {
+  for (const CLI::Option* option :
+       app.get_options([](const CLI::Option* o) { return o->get_positional(); })) {
     lines.push_back({option->get_type_name(), option->get_description(), option->get_required(),
                      option->get_items_expected_max() > 1});
   }

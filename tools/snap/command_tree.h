@@ -1,7 +1,6 @@
-// CommandTree: the verbs of the program with their options, operands, descriptions and examples. Parsing, --help,
-// man pages and completion are all read from this one tree.
-// Invariant: command_tree.cc and the files that print the tree are the only ones that see CLI11; none of its exceptions
-// leaves them.
+// CommandTree: the verbs of the program with their options, operands, descriptions and examples. Parsing,
+// --help, man pages and completion are all read from this one tree. Invariant: command_tree.cc and the files
+// that print the tree are the only ones that see CLI11; none of its exceptions leaves them.
 #pragma once
 
 #include <cstddef>
@@ -34,20 +33,20 @@ struct Example {
 
 /// What people read about a verb. Views of literals.
 struct VerbInfo {
-  std::string_view name{};              ///< "import"; "system df" for a verb of a group
-  std::string_view usage{};             ///< what follows the name: "[OPTIONS] SOURCE [NAME]"
-  std::string_view summary{};           ///< one line, no full stop
-  std::string_view description{};       ///< paragraphs divided by an empty line
+  std::string_view name{};         ///< "import"; "system df" for a verb of a group
+  std::string_view usage{};        ///< what follows the name: "[OPTIONS] SOURCE [NAME]"
+  std::string_view summary{};      ///< one line, no full stop
+  std::string_view description{};  ///< paragraphs divided by an empty line
   std::vector<Example> examples{};
   /// Options end at the first operand; all that follows belongs to the command that is run.
   bool command_follows = false;
   std::optional<std::string_view> default_format{};  ///< verbs that print data: "table" or "json"
-  int failure_status = 0;               ///< exit status of every failure of our own; 0: by its class
+  int failure_status = 0;  ///< exit status of every failure of our own; 0: by its class
 };
 
-/// Names and types of a verb's options. `names` as in "-q,--quiet"; `type` is shown in help and drives completion:
-/// IMAGE, CONTAINER, LAYER, MOUNT, DIR, FILE, SOURCE and "a|b|c" are completed; a trailing "..." is ignored.
-/// The targets must live as long as the tree.
+/// Names and types of a verb's options. `names` as in "-q,--quiet"; `type` is shown in help and drives
+/// completion: IMAGE, CONTAINER, LAYER, MOUNT, DIR, FILE, SOURCE and "a|b|c" are completed; a trailing "..."
+/// is ignored. The targets must live as long as the tree.
 class OptionSet {
  public:
   explicit OptionSet(CLI::App* app) : app_(app) {}
@@ -85,7 +84,7 @@ class CommandTree {
   /// Options that every verb takes.
   struct Global {
     Flags flags;
-    std::string format;          ///< the verb's default when none was given
+    std::string format;  ///< the verb's default when none was given
     bool format_given = false;
     bool debug = false;
   };
@@ -93,10 +92,10 @@ class CommandTree {
   /// What a command line asks for.
   struct Parsed {
     enum class Kind { kRun, kHelp, kVersion } kind = Kind::kRun;
-    const CLI::App* app = nullptr;       ///< the verb, group or root it is about
-    const VerbInfo* verb = nullptr;      ///< kRun
-    const Action* action = nullptr;      ///< kRun
-    std::vector<std::string> command;    ///< words behind the first operand of a verb whose command follows
+    const CLI::App* app = nullptr;     ///< the verb, group or root it is about
+    const VerbInfo* verb = nullptr;    ///< kRun
+    const Action* action = nullptr;    ///< kRun
+    std::vector<std::string> command;  ///< words behind the first operand of a verb whose command follows
   };
   /// `words` without the program's name. Call once. Errors: kInvalidArgument with a text for the user.
   Result<Parsed> Parse(const std::vector<std::string>& words);
@@ -112,12 +111,12 @@ class CommandTree {
   /// What words mean without running or judging them; the base of Parse and of completion.
   struct Words {
     const CLI::App* app = nullptr;
-    std::vector<std::string> normal;        ///< options and values as words of their own, up to the tail
+    std::vector<std::string> normal;  ///< options and values as words of their own, up to the tail
     std::vector<std::string> operands;
-    std::vector<std::string> tail;          ///< of a verb whose command follows
+    std::vector<std::string> tail;             ///< of a verb whose command follows
     const CLI::Option* wants_value = nullptr;  ///< the last word was this option
     std::string unknown_verb;
-    bool options_ended = false;             ///< after "--" or in the tail
+    bool options_ended = false;  ///< after "--" or in the tail
   };
   Words Read(std::span<const std::string> words) const;
 

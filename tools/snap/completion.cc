@@ -42,7 +42,8 @@ Completion CompleteSource(const std::string& typed) {
   const std::string path = typed.substr(colon + 1);
   const size_t slash = path.rfind('/');
   const std::string directory = slash == std::string::npos ? "" : path.substr(0, slash + 1);
-  const auto dir = sys::OpenAt(FdRef::Cwd(), directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY);
+  const auto dir =
+      sys::OpenAt(FdRef::Cwd(), directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY);
   if (!dir.ok()) return completion;
   const auto entries = sys::ListDir(*dir);
   if (!entries.ok()) return completion;
@@ -51,7 +52,8 @@ Completion CompleteSource(const std::string& typed) {
     if (hidden && !path.substr(directory.size()).starts_with('.')) continue;
     if (EscapeUnprintable(entry.name) != entry.name) continue;  // no shell could take it from a line of text
     const auto opened = sys::OpenAt(*dir, entry.name.c_str(), O_PATH | O_DIRECTORY);
-    completion.candidates.push_back({typed.substr(0, colon + 1) + directory + entry.name + (opened.ok() ? "/" : ""), ""});
+    completion.candidates.push_back(
+        {typed.substr(0, colon + 1) + directory + entry.name + (opened.ok() ? "/" : ""), ""});
   }
   return completion;
 }
@@ -72,7 +74,8 @@ Completion CompleteType(std::string type, const std::string& typed, const NameSo
       if (IsKind(part)) {
         const std::vector<Candidate> found = names(part);
         completion.candidates.insert(completion.candidates.end(), found.begin(), found.end());
-      } else if (type.find('|') != std::string::npos && !std::isupper(static_cast<unsigned char>(part.front()))) {
+      } else if (type.find('|') != std::string::npos &&
+                 !std::isupper(static_cast<unsigned char>(part.front()))) {
         completion.candidates.push_back({part, ""});
       }
     }
@@ -90,7 +93,8 @@ Completion CompleteOptionNames(const CLI::App& app, const std::string& typed) {
   return completion;
 }
 
-Completion CompleteUnfiltered(const CommandTree& tree, const std::vector<std::string>& words, const NameSource& names) {
+Completion CompleteUnfiltered(const CommandTree& tree, const std::vector<std::string>& words,
+                              const NameSource& names) {
   const std::string& typed = words.back();
   const CommandTree::Words read = tree.Read(std::span(words).first(words.size() - 1));
   if (!read.unknown_verb.empty()) return {};
@@ -106,7 +110,8 @@ Completion CompleteUnfiltered(const CommandTree& tree, const std::vector<std::st
       const auto& all = line.long_names;
       if (std::find(all.begin(), all.end(), typed.substr(0, equals)) == all.end()) continue;
       Completion completion = CompleteType(line.type, typed.substr(equals + 1), names);
-      for (Candidate& candidate : completion.candidates) candidate.value.insert(0, typed.substr(0, equals + 1));
+      for (Candidate& candidate : completion.candidates)
+        candidate.value.insert(0, typed.substr(0, equals + 1));
       return completion;
     }
     return {};
@@ -114,7 +119,8 @@ Completion CompleteUnfiltered(const CommandTree& tree, const std::vector<std::st
   Completion completion;
   const std::vector<const CLI::App*> commands = VisibleCommands(*read.app);
   if (!commands.empty()) {
-    for (const CLI::App* command : commands) completion.candidates.push_back({NameOf(*command), SummaryOf(*command)});
+    for (const CLI::App* command : commands)
+      completion.candidates.push_back({NameOf(*command), SummaryOf(*command)});
     return completion;
   }
   const std::vector<OperandLine> operands = OperandLines(*read.app);
@@ -214,7 +220,8 @@ Completion Complete(const CommandTree& tree, const std::vector<std::string>& wor
   if (words.empty()) return {};
   Completion completion = CompleteUnfiltered(tree, words, names);
   auto& candidates = completion.candidates;
-  std::erase_if(candidates, [&](const Candidate& candidate) { return !candidate.value.starts_with(words.back()); });
+  std::erase_if(candidates,
+                [&](const Candidate& candidate) { return !candidate.value.starts_with(words.back()); });
   std::stable_sort(candidates.begin(), candidates.end(),
                    [](const Candidate& a, const Candidate& b) { return a.value < b.value; });
   candidates.erase(std::unique(candidates.begin(), candidates.end(),
@@ -229,10 +236,14 @@ std::string RenderCompletion(const Completion& completion) {
     out += EscapeUnprintable(candidate.value) + "\t" + EscapeUnprintable(candidate.description) + "\n";
   }
   switch (completion.kind) {
-    case Completion::Kind::kWords: return out + ":words\n";
-    case Completion::Kind::kNoSpace: return out + ":nospace\n";
-    case Completion::Kind::kFiles: return out + ":files\n";
-    case Completion::Kind::kDirectories: return out + ":dirs\n";
+    case Completion::Kind::kWords:
+      return out + ":words\n";
+    case Completion::Kind::kNoSpace:
+      return out + ":nospace\n";
+    case Completion::Kind::kFiles:
+      return out + ":files\n";
+    case Completion::Kind::kDirectories:
+      return out + ":dirs\n";
   }
   return out;
 }

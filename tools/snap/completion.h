@@ -1,5 +1,6 @@
 // Completion: what can come next on a command line, for the shells' scripts, which all ask `snap __complete`.
-// Protocol: a line "value<TAB>description" for each candidate, then one line that says what they are: ":words",
+// Protocol: a line "value<TAB>description" for each candidate, then one line that says what they are:
+// ":words",
 // ":nospace" (more follows directly), ":files" or ":dirs" (the shell completes names itself; no candidates).
 // Invariant: never fails, never creates a store, prints nothing else.
 #pragma once

@@ -68,7 +68,8 @@ Result<void> KillContainer(const ContainerRecord& container) {
     }
   }
   if (launcher) {
-    // Its pid 1 killed, the launcher restores its terminal and cleans up; without one it may be stuck in the set-up.
+    // Its pid 1 killed, the launcher restores its terminal and cleans up; without one it may be stuck in the
+    // set-up.
     if (init) {
       SNAP_TRY(const bool ended, WaitForEnd(launcher));
       if (ended) return {};
@@ -78,7 +79,8 @@ Result<void> KillContainer(const ContainerRecord& container) {
     if (ended) return {};
   }
   if (!init && !launcher) return {};
-  return MakeError(ErrorCode::kUnavailable, "container {} does not end, though it was killed", ShortId(container.id));
+  return MakeError(ErrorCode::kUnavailable, "container {} does not end, though it was killed",
+                   ShortId(container.id));
 }
 
 }  // namespace snap::cli

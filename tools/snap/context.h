@@ -1,5 +1,6 @@
 // Context: what a verb works with: settings, the store, the mounts' registry, output and hints.
-// Invariant: data goes to standard output, once, when the verb is done; everything else goes to standard error.
+// Invariant: data goes to standard output, once, when the verb is done; everything else goes to standard
+// error.
 #pragma once
 
 #include <chrono>

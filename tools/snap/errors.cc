@@ -19,7 +19,8 @@ size_t EditDistance(std::string_view a, std::string_view b) {
     row[0] = i;
     for (size_t j = 1; j <= b.size(); ++j) {
       row[j] = std::min({above[j] + 1, row[j - 1] + 1, above[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) row[j] = std::min(row[j], before[j - 2] + 1);
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        row[j] = std::min(row[j], before[j - 2] + 1);
     }
     std::swap(before, above);
     std::swap(above, row);
@@ -45,29 +46,41 @@ std::string OneLine(std::string_view text) {
 
 int ExitStatusOf(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kInvalidArgument: return kExitUsage;
-    case ErrorCode::kNotFound: return kExitNotFound;
+    case ErrorCode::kInvalidArgument:
+      return kExitUsage;
+    case ErrorCode::kNotFound:
+      return kExitNotFound;
     case ErrorCode::kExists:
-    case ErrorCode::kBusy: return kExitConflict;
-    case ErrorCode::kPermission: return kExitPermission;
+    case ErrorCode::kBusy:
+      return kExitConflict;
+    case ErrorCode::kPermission:
+      return kExitPermission;
     case ErrorCode::kCorrupt:
-    case ErrorCode::kLimitExceeded: return kExitIntegrity;
-    case ErrorCode::kNoSpace: return kExitNoSpace;
-    case ErrorCode::kUnavailable: return kExitUnavailable;
+    case ErrorCode::kLimitExceeded:
+      return kExitIntegrity;
+    case ErrorCode::kNoSpace:
+      return kExitNoSpace;
+    case ErrorCode::kUnavailable:
+      return kExitUnavailable;
     case ErrorCode::kUnsupported:
     case ErrorCode::kCancelled:
     case ErrorCode::kIo:
-    case ErrorCode::kInternal: return kExitFailure;
+    case ErrorCode::kInternal:
+      return kExitFailure;
   }
   return kExitFailure;
 }
 
 std::string_view GeneralHint(ErrorCode code, bool is_root) {
   switch (code) {
-    case ErrorCode::kPermission: return is_root ? "" : "try again as root, or choose a store of your own with --root";
-    case ErrorCode::kNoSpace: return "'snap system df' shows what takes space, 'snap system gc' frees what is unused";
-    case ErrorCode::kCorrupt: return "'snap system check' tells whether the store is sound; if the input is damaged, get it again";
-    case ErrorCode::kInternal: return "this is a bug of snap: please report it with the output of the same command and --debug";
+    case ErrorCode::kPermission:
+      return is_root ? "" : "try again as root, or choose a store of your own with --root";
+    case ErrorCode::kNoSpace:
+      return "'snap system df' shows what takes space, 'snap system gc' frees what is unused";
+    case ErrorCode::kCorrupt:
+      return "'snap system check' tells whether the store is sound; if the input is damaged, get it again";
+    case ErrorCode::kInternal:
+      return "this is a bug of snap: please report it with the output of the same command and --debug";
     case ErrorCode::kInvalidArgument:
     case ErrorCode::kNotFound:
     case ErrorCode::kExists:
@@ -76,7 +89,8 @@ std::string_view GeneralHint(ErrorCode code, bool is_root) {
     case ErrorCode::kBusy:
     case ErrorCode::kUnavailable:
     case ErrorCode::kCancelled:
-    case ErrorCode::kIo: return "";
+    case ErrorCode::kIo:
+      return "";
   }
   return "";
 }

@@ -13,7 +13,8 @@ constexpr size_t kColumns = 100;
 constexpr size_t kWidestLeft = 34;
 
 std::string OptionNames(const OptionLine& line) {
-  std::string out = line.short_names.empty() ? "    " : line.short_names.front() + (line.long_names.empty() ? "" : ", ");
+  std::string out =
+      line.short_names.empty() ? "    " : line.short_names.front() + (line.long_names.empty() ? "" : ", ");
   out += fmt::format("{}", fmt::join(line.long_names, ", "));
   if (!line.type.empty()) out += " " + line.type;
   return out;
@@ -79,7 +80,8 @@ std::string Wrap(std::string_view text, size_t columns, size_t indent) {
 std::string RenderHelp(const CommandTree& tree, const CLI::App& app) {
   const VerbInfo* verb = tree.InfoOf(&app);
   const std::string name = FullName(app);
-  std::string out = fmt::format("Usage: {} {}\n\n", name, verb != nullptr ? verb->usage : "[OPTIONS] COMMAND");
+  std::string out =
+      fmt::format("Usage: {} {}\n\n", name, verb != nullptr ? verb->usage : "[OPTIONS] COMMAND");
   out += Wrap(SummaryOf(app) + ".", kColumns, 0);
   if (verb != nullptr && !verb->description.empty()) out += "\n" + Wrap(verb->description, kColumns, 0);
 

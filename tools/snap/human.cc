@@ -56,9 +56,9 @@ std::string HumanDuration(std::chrono::seconds duration) {
   if (minutes < 60) return fmt::format("{} minutes", minutes);
   if (hours == 1) return "About an hour";
   if (hours < 48) return fmt::format("{} hours", hours);
-  if (hours < 24 * 7 * 2) return fmt::format("{} days", hours / 24);
-  if (hours < 24 * 30 * 2) return fmt::format("{} weeks", hours / 24 / 7);
-  if (hours < 24 * 365 * 2) return fmt::format("{} months", hours / 24 / 30);
+  if (hours < int64_t{24} * 7 * 2) return fmt::format("{} days", hours / 24);
+  if (hours < int64_t{24} * 30 * 2) return fmt::format("{} weeks", hours / 24 / 7);
+  if (hours < int64_t{24} * 365 * 2) return fmt::format("{} months", hours / 24 / 30);
   return fmt::format("{} years", hours / 24 / 365);
 }
 
@@ -104,7 +104,8 @@ std::optional<TimePoint> ParseRfc3339(std::string_view text) {
   }
   if (pos != text.size()) return std::nullopt;
 
-  const std::chrono::year_month_day date(std::chrono::year(*year), std::chrono::month(static_cast<unsigned>(*month)),
+  const std::chrono::year_month_day date(std::chrono::year(*year),
+                                         std::chrono::month(static_cast<unsigned>(*month)),
                                          std::chrono::day(static_cast<unsigned>(*day)));
   // The clock counts nanoseconds in 64 bits: it reaches from 1678 to 2261.
   if (!date.ok() || *year < 1678 || *year > 2261) return std::nullopt;
@@ -113,11 +114,12 @@ std::optional<TimePoint> ParseRfc3339(std::string_view text) {
 }
 
 std::string FormatRfc3339(TimePoint time) {
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(std::chrono::floor<std::chrono::seconds>(time));
+  const std::time_t seconds =
+      std::chrono::system_clock::to_time_t(std::chrono::floor<std::chrono::seconds>(time));
   std::tm fields{};
   if (::gmtime_r(&seconds, &fields) == nullptr) return "";
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", fields.tm_year + 1900, fields.tm_mon + 1, fields.tm_mday,
-                     fields.tm_hour, fields.tm_min, fields.tm_sec);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", fields.tm_year + 1900, fields.tm_mon + 1,
+                     fields.tm_mday, fields.tm_hour, fields.tm_min, fields.tm_sec);
 }
 
 std::string FormatRfc3339Nano(TimePoint time) {

@@ -23,7 +23,8 @@ std::pair<std::string, std::string> SplitName(std::string_view name);
 class LayerSizes {
  public:
   explicit LayerSizes(const LayerStore& layers) : layers_(layers) {}
-  /// Bytes of all files of all layers. A layer that cannot be read counts as 0: `system check` is the place to tell.
+  /// Bytes of all files of all layers. A layer that cannot be read counts as 0: `system check` is the place
+  /// to tell.
   uint64_t Of(const ImageRecord& image);
 
  private:

@@ -56,7 +56,8 @@ Json LayerManifestToJson(const LayerManifest& manifest, std::optional<uint32_t> 
   return json;
 }
 
-Json ImageJson(const ImageRecord& image, const oci::ImageConfig& config, const std::vector<ImageLayer>& layers) {
+Json ImageJson(const ImageRecord& image, const oci::ImageConfig& config,
+               const std::vector<ImageLayer>& layers) {
   uint64_t size = 0;
   Json layer_list = Json::array();
   for (size_t i = 0; i < layers.size(); ++i) {
@@ -74,10 +75,14 @@ Json ImageJson(const ImageRecord& image, const oci::ImageConfig& config, const s
   json["platform"] = {{"os", config.platform.os},
                       {"architecture", config.platform.architecture},
                       {"variant", config.platform.variant}};
-  json["config"] = {{"entrypoint", config.entrypoint},   {"cmd", config.cmd},
-                    {"env", config.env},                 {"user", config.user},
-                    {"working_dir", config.working_dir}, {"stop_signal", config.stop_signal},
-                    {"labels", std::move(labels)},       {"volumes", config.volumes},
+  json["config"] = {{"entrypoint", config.entrypoint},
+                    {"cmd", config.cmd},
+                    {"env", config.env},
+                    {"user", config.user},
+                    {"working_dir", config.working_dir},
+                    {"stop_signal", config.stop_signal},
+                    {"labels", std::move(labels)},
+                    {"volumes", config.volumes},
                     {"exposed_ports", config.exposed_ports}};
   json["layers"] = std::move(layer_list);
   json["history"] = std::move(history);

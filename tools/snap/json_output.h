@@ -1,6 +1,6 @@
 // What --format json prints. docs/cli-json.md is the schema: keys are added, never renamed or removed.
-// Invariant: one document, an object or an array, with a newline at its end; times are RFC 3339 in UTC or "", sizes are
-// bytes, ids are whole.
+// Invariant: one document, an object or an array, with a newline at its end; times are RFC 3339 in UTC or "",
+// sizes are bytes, ids are whole.
 #pragma once
 
 #include <string>
@@ -19,7 +19,8 @@ std::string RenderJson(const Json& document);
 /// One row of `snap images`.
 Json ImageRowJson(const ImageRecord& image, const std::string& created, uint64_t size_bytes);
 /// The whole of `snap inspect IMAGE`.
-Json ImageJson(const ImageRecord& image, const oci::ImageConfig& config, const std::vector<ImageLayer>& layers);
+Json ImageJson(const ImageRecord& image, const oci::ImageConfig& config,
+               const std::vector<ImageLayer>& layers);
 /// `number` counts from 1 at the bottom.
 Json ImageLayerJson(const ImageLayer& layer, size_t number);
 Json LayerManifestToJson(const LayerManifest& manifest, std::optional<uint32_t> references);

@@ -10,7 +10,8 @@
 
 namespace {
 
-/// A closed standard stream would give its number to the next file opened, and that file would get our messages.
+/// A closed standard stream would give its number to the next file opened, and that file would get our
+/// messages.
 bool OpenStandardStreams() {
   for (const int fd : {0, 1, 2}) {
     if (snap::sys::FStat(snap::FdRef(fd)).ok()) continue;

@@ -20,7 +20,8 @@ std::string PageName(const CLI::App& app) {
 }
 
 std::string UpperCase(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   return text;
 }
 
@@ -59,7 +60,8 @@ constexpr std::string_view kFiles =
     ".SH ENVIRONMENT\n"
     ".TP\n\\fBSNAP_ROOT\\fR\nThe store to use when \\fB\\-\\-root\\fR is not given.\n"
     ".TP\n\\fBSNAP_CONFIG\\fR\nThe configuration file to read; empty for none.\n"
-    ".TP\n\\fBSNAP_DURABILITY\\fR, \\fBSNAP_IO_ENGINE\\fR, \\fBSNAP_PARALLEL_LAYERS\\fR, \\fBSNAP_PROGRESS\\fR\n"
+    ".TP\n\\fBSNAP_DURABILITY\\fR, \\fBSNAP_IO_ENGINE\\fR, \\fBSNAP_PARALLEL_LAYERS\\fR, "
+    "\\fBSNAP_PROGRESS\\fR\n"
     "As the keys of the configuration file.\n"
     ".TP\n\\fBSNAP_LOG\\fR\ndebug, info, warning or error.\n"
     ".TP\n\\fBNO_COLOR\\fR\nNo colour when it is not empty.\n"
@@ -68,7 +70,8 @@ constexpr std::string_view kFiles =
     ".TP\n\\fI/run/snap\\-store\\fR\nRecords and directories of mounts.\n"
     ".TP\n\\fI/etc/snap\\-store/config.toml\\fR\nSettings.\n"
     ".SH EXIT STATUS\n"
-    "0 success, 1 failure, 2 usage, 3 not found, 4 conflict (exists or busy), 5 permission, 6 integrity, 7 no space,\n"
+    "0 success, 1 failure, 2 usage, 3 not found, 4 conflict (exists or busy), 5 permission, 6 integrity, 7 "
+    "no space,\n"
     "8 unavailable. \\fBsnap run\\fR: see \\fBsnap\\-run\\fR(1).\n";
 
 }  // namespace
@@ -80,13 +83,26 @@ std::string TroffText(std::string_view text) {
     if (line_start && (c == '.' || c == '\'')) out += "\\&";
     line_start = c == '\n';
     switch (c) {
-      case '\\': out += "\\e"; break;
-      case '-': out += "\\-"; break;
-      case '\'': out += "\\(aq"; break;
-      case '^': out += "\\(ha"; break;
-      case '~': out += "\\(ti"; break;
-      case '`': out += "\\(ga"; break;
-      default: out += c;
+      case '\\':
+        out += "\\e";
+        break;
+      case '-':
+        out += "\\-";
+        break;
+      case '\'':
+        out += "\\(aq";
+        break;
+      case '^':
+        out += "\\(ha";
+        break;
+      case '~':
+        out += "\\(ti";
+        break;
+      case '`':
+        out += "\\(ga";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -96,17 +112,19 @@ std::string RenderManPage(const CommandTree& tree, const CLI::App& app) {
   const VerbInfo* verb = tree.InfoOf(&app);
   const std::string page = PageName(app);
   std::string summary = SummaryOf(app);
-  std::string out = fmt::format(".TH {} 1 {} \"snap {}\" \"User Commands\"\n", TroffText(UpperCase(page)), kReleaseDate,
-                                kVersion);
+  std::string out = fmt::format(".TH {} 1 {} \"snap {}\" \"User Commands\"\n", TroffText(UpperCase(page)),
+                                kReleaseDate, kVersion);
   out += fmt::format(".SH NAME\n{} \\- {}\n", TroffText(page), TroffText(summary));
   out += fmt::format(".SH SYNOPSIS\n\\fB{}\\fR {}\n", TroffText(FullName(app)),
                      TroffText(verb != nullptr ? verb->usage : "[OPTIONS] COMMAND"));
-  if (verb != nullptr && !verb->description.empty()) out += ".SH DESCRIPTION\n" + Paragraphs(verb->description);
+  if (verb != nullptr && !verb->description.empty())
+    out += ".SH DESCRIPTION\n" + Paragraphs(verb->description);
   const std::vector<const CLI::App*> commands = VisibleCommands(app);
   if (!commands.empty()) {
     out += ".SH COMMANDS\n";
     for (const CLI::App* command : commands) {
-      out += fmt::format(".TP\n\\fB{}\\fR(1)\n{}.\n", TroffText(PageName(*command)), TroffText(SummaryOf(*command)));
+      out += fmt::format(".TP\n\\fB{}\\fR(1)\n{}.\n", TroffText(PageName(*command)),
+                         TroffText(SummaryOf(*command)));
     }
   }
   const std::vector<OperandLine> operands = OperandLines(app);
@@ -140,15 +158,15 @@ std::string RenderManPage(const CommandTree& tree, const CLI::App& app) {
 }
 
 Result<void> WriteManPages(const CommandTree& tree, const std::string& directory) {
-  SNAP_TRY_SYS(const UniqueFd dir, sys::OpenAt(FdRef::Cwd(), directory.c_str(), O_RDONLY | O_DIRECTORY), "open {}",
-               Quote(directory));
+  SNAP_TRY_SYS(const UniqueFd dir, sys::OpenAt(FdRef::Cwd(), directory.c_str(), O_RDONLY | O_DIRECTORY),
+               "open {}", Quote(directory));
   std::vector<const CLI::App*> todo = {&tree.root()};
   while (!todo.empty()) {
     const CLI::App* app = todo.back();
     todo.pop_back();
     const std::string name = PageName(*app) + ".1";
-    SNAP_TRY_SYS(const UniqueFd file, sys::OpenAt(dir, name.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644), "make {}",
-                 Quote(name));
+    SNAP_TRY_SYS(const UniqueFd file, sys::OpenAt(dir, name.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644),
+                 "make {}", Quote(name));
     SNAP_TRY_SYS_VOID(sys::WriteAll(file, RenderManPage(tree, *app)), "write {}", Quote(name));
     const std::vector<const CLI::App*> commands = VisibleCommands(*app);
     todo.insert(todo.end(), commands.begin(), commands.end());

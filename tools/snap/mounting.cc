@@ -19,19 +19,23 @@ namespace {
 constexpr size_t kIdDigits = 12;
 
 Result<UniqueFd> OpenDirectoryPath(const std::string& path) {
-  SNAP_TRY_SYS(UniqueFd fd, sys::OpenAt(FdRef::Cwd(), path.c_str(), O_PATH | O_DIRECTORY), "open directory {}", Quote(path));
+  SNAP_TRY_SYS(UniqueFd fd, sys::OpenAt(FdRef::Cwd(), path.c_str(), O_PATH | O_DIRECTORY),
+               "open directory {}", Quote(path));
   return fd;
 }
 
 Result<uint64_t> MountIdOf(FdRef fd) {
-  SNAP_TRY_SYS(const struct statx st, sys::StatX(fd, "", AT_EMPTY_PATH, STATX_MNT_ID), "read the id of a mount");
+  SNAP_TRY_SYS(const struct statx st, sys::StatX(fd, "", AT_EMPTY_PATH, STATX_MNT_ID),
+               "read the id of a mount");
   return st.stx_mnt_id;
 }
 
 /// One layer as it lies in the store, whiteouts visible as what overlayfs makes of them.
-Result<Mount> MountLayerDirectory(Store& store, const ImageRecord& image, unsigned number, const MountOptions& options) {
+Result<Mount> MountLayerDirectory(Store& store, const ImageRecord& image, unsigned number,
+                                  const MountOptions& options) {
   SNAP_TRY(const UniqueFd tree, store.layers().OpenTree(image.layers[number - 1]));
-  SNAP_TRY_SYS(UniqueFd mount, sys::OpenTree(tree, "", AT_EMPTY_PATH | OPEN_TREE_CLONE), "clone the mount of layer {}", number);
+  SNAP_TRY_SYS(UniqueFd mount, sys::OpenTree(tree, "", AT_EMPTY_PATH | OPEN_TREE_CLONE),
+               "clone the mount of layer {}", number);
   uint64_t attributes = MOUNT_ATTR_RDONLY;
   if (options.no_suid) attributes |= MOUNT_ATTR_NOSUID;
   if (options.no_dev) attributes |= MOUNT_ATTR_NODEV;
@@ -52,14 +56,16 @@ Result<Mount> MakeMount(Store& store, const MountRequest& request, const MountRe
     upper = request.container->id;
   } else if (!record.upper.empty()) {
     options.volatile_upper = true;
-    SNAP_TRY_VOID(store.CreateMountUpper(*request.image, request.only ? *request.only : request.upto.value_or(0), record.upper));
+    SNAP_TRY_VOID(store.CreateMountUpper(
+        *request.image, request.only ? *request.only : request.upto.value_or(0), record.upper));
     upper = record.upper;
   }
   return store.MountImage(*request.image, selection, upper, options);
 }
 
 /// Undoes everything but the mount itself. The record goes last.
-Result<void> Forget(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock, const MountRecord& record) {
+Result<void> Forget(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock,
+                    const MountRecord& record) {
   if (!record.upper.empty()) {
     const Result<void> discarded = store.layers().DiscardUpper(record.upper);
     if (!discarded.ok() && discarded.error().code() != ErrorCode::kNotFound) return discarded.error();
@@ -84,16 +90,19 @@ std::string SelectionText(const MountRequest& request) {
 
 Result<std::string> CanonicalDirectory(const std::string& path) {
   SNAP_TRY(const UniqueFd fd, OpenDirectoryPath(path));
-  SNAP_TRY_SYS(std::string canonical, sys::ReadLinkAt(FdRef::Cwd(), sys::ProcFdPath(fd).c_str()), "resolve {}", Quote(path));
+  SNAP_TRY_SYS(std::string canonical, sys::ReadLinkAt(FdRef::Cwd(), sys::ProcFdPath(fd).c_str()),
+               "resolve {}", Quote(path));
   return canonical;
 }
 
 Result<MountRecord> AttachMount(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock,
                                 const MountRequest& request, std::string created) {
-  const std::optional<unsigned> number = request.layer ? request.layer : request.upto ? request.upto : request.only;
+  const std::optional<unsigned> number = request.layer  ? request.layer
+                                         : request.upto ? request.upto
+                                                        : request.only;
   if (number && *number > request.image->layers.size()) {
-    return MakeError(ErrorCode::kNotFound, "image {} has no layer {}: it has {}", Quote(request.image_name), *number,
-                     request.image->layers.size());
+    return MakeError(ErrorCode::kNotFound, "image {} has no layer {}: it has {}", Quote(request.image_name),
+                     *number, request.image->layers.size());
   }
   if (request.container != nullptr && request.read_write && Store::IsRunning(*request.container)) {
     return MakeError(ErrorCode::kBusy, "container {} is running: its tree cannot be mounted for writing",
@@ -109,7 +118,8 @@ Result<MountRecord> AttachMount(Store& store, MountsRegistry& mounts, const Moun
   record.selection = SelectionText(request);
   record.read_write = request.read_write;
   record.created = std::move(created);
-  if (request.read_write && request.container == nullptr) record.upper = std::string(Store::kMountUpperPrefix) + record.id;
+  if (request.read_write && request.container == nullptr)
+    record.upper = std::string(Store::kMountUpperPrefix) + record.id;
   record.made_target = request.target.empty();
   if (record.made_target) {
     SNAP_TRY(record.target, mounts.MakeTarget(record.id));
@@ -139,8 +149,8 @@ Result<MountRecord> AttachMount(Store& store, MountsRegistry& mounts, const Moun
 Result<void> DetachMount(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock,
                          const MountRecord& record, MountsRegistry::State state) {
   if (state == MountsRegistry::State::kElsewhere) {
-    return MakeError(ErrorCode::kUnavailable, "{} was mounted in another mount namespace, {}", Quote(record.target),
-                     record.mount_namespace);
+    return MakeError(ErrorCode::kUnavailable, "{} was mounted in another mount namespace, {}",
+                     Quote(record.target), record.mount_namespace);
   }
   if (state == MountsRegistry::State::kMounted) {
     {
@@ -156,7 +166,8 @@ Result<void> DetachMount(Store& store, MountsRegistry& mounts, const MountsRegis
   return Forget(store, mounts, lock, record);
 }
 
-Result<std::vector<LiveMount>> CleanStale(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock) {
+Result<std::vector<LiveMount>> CleanStale(Store& store, MountsRegistry& mounts,
+                                          const MountsRegistry::Lock& lock) {
   SNAP_TRY(const std::vector<MountRecord> records, mounts.List());
   SNAP_TRY(const std::vector<MountsRegistry::State> states, mounts.StatesOf(records));
   std::vector<LiveMount> live;
@@ -171,12 +182,14 @@ Result<std::vector<LiveMount>> CleanStale(Store& store, MountsRegistry& mounts, 
   return live;
 }
 
-Result<size_t> CleanOrphanUppers(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock&, bool discard) {
+Result<size_t> CleanOrphanUppers(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock&,
+                                 bool discard) {
   SNAP_TRY(const std::vector<MountRecord> records, mounts.List());
   SNAP_TRY(const std::vector<std::string> uppers, store.layers().ListUppers());
   size_t orphans = 0;
   for (const std::string& upper : uppers) {
-    const bool known = std::any_of(records.begin(), records.end(), [&](const MountRecord& r) { return r.upper == upper; });
+    const bool known =
+        std::any_of(records.begin(), records.end(), [&](const MountRecord& r) { return r.upper == upper; });
     if (known || !upper.starts_with(Store::kMountUpperPrefix)) continue;
     ++orphans;
     if (discard) SNAP_TRY_VOID(store.layers().DiscardUpper(upper));

@@ -1,6 +1,6 @@
 // Making and undoing the mounts of `snap mount`, with their records.
-// Invariant: a record exists from before anything was made until after everything is gone, so a program killed at any
-// moment leaves only what CleanStale finds.
+// Invariant: a record exists from before anything was made until after everything is gone, so a program
+// killed at any moment leaves only what CleanStale finds.
 #pragma once
 
 #include <optional>
@@ -21,27 +21,29 @@ struct MountRequest {
   bool trusted = false;                        ///< set-id programs and device files work
   std::string target;                          ///< existing directory; "": one is made
 };
-/// Attaches the tree and returns the record. Errors: kNotFound (target, layer number), kBusy (running container, to be
-/// written), and those of Store::MountImage; nothing is left then.
+/// Attaches the tree and returns the record. Errors: kNotFound (target, layer number), kBusy (running
+/// container, to be written), and those of Store::MountImage; nothing is left then.
 Result<MountRecord> AttachMount(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock,
                                 const MountRequest& request, std::string created);
 
-/// Unmounts, and removes what was made for it. There is no lazy way: layers and uppers could go under their users.
-/// Errors: kBusy (in use, or something is mounted over it), kUnavailable (in another mount namespace).
+/// Unmounts, and removes what was made for it. There is no lazy way: layers and uppers could go under their
+/// users. Errors: kBusy (in use, or something is mounted over it), kUnavailable (in another mount namespace).
 Result<void> DetachMount(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock,
                          const MountRecord& record, MountsRegistry::State state);
 
-/// Removes what mounts that are gone have left behind: throw-away uppers, directories, records. Returns the records of
-/// those that exist with their states. What cannot be removed is logged.
+/// Removes what mounts that are gone have left behind: throw-away uppers, directories, records. Returns the
+/// records of those that exist with their states. What cannot be removed is logged.
 struct LiveMount {
   MountRecord record;
   MountsRegistry::State state;
 };
-Result<std::vector<LiveMount>> CleanStale(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock);
+Result<std::vector<LiveMount>> CleanStale(Store& store, MountsRegistry& mounts,
+                                          const MountsRegistry::Lock& lock);
 
-/// Uppers of mounts without a record: of a boot before this one, whose run directory is gone. Returns how many there
-/// are; `discard` moves them to the trash.
-Result<size_t> CleanOrphanUppers(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock, bool discard);
+/// Uppers of mounts without a record: of a boot before this one, whose run directory is gone. Returns how
+/// many there are; `discard` moves them to the trash.
+Result<size_t> CleanOrphanUppers(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock,
+                                 bool discard);
 
 /// Absolute path without symlinks of an existing directory.
 Result<std::string> CanonicalDirectory(const std::string& path);

@@ -30,12 +30,14 @@ Result<void> MakeDirectories(const std::string& path, mode_t mode) {
   for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     const std::string part = path.substr(0, slash);
     const SysResult<void> made = sys::MkdirAt(FdRef::Cwd(), part.c_str(), mode);
-    if (!made.ok() && !(made.error() == EEXIST)) return Error(made.error(), fmt::format("make directory {}", Quote(part)));
+    if (!made.ok() && !(made.error() == EEXIST))
+      return Error(made.error(), fmt::format("make directory {}", Quote(part)));
     if (slash == std::string::npos) return {};
   }
 }
 
-/// Mount namespaces that some process lives in. One that is only held by a bind mount of its file is not found.
+/// Mount namespaces that some process lives in. One that is only held by a bind mount of its file is not
+/// found.
 std::set<std::string> LiveNamespaces() {
   std::set<std::string> found;
   const auto proc = sys::OpenAt(FdRef::Cwd(), "/proc", O_RDONLY | O_DIRECTORY);
@@ -53,7 +55,8 @@ std::set<std::string> LiveNamespaces() {
 }  // namespace
 
 Result<std::string> OwnMountNamespace() {
-  SNAP_TRY_SYS(std::string name, sys::ReadLinkAt(FdRef::Cwd(), "/proc/self/ns/mnt"), "read '/proc/self/ns/mnt'");
+  SNAP_TRY_SYS(std::string name, sys::ReadLinkAt(FdRef::Cwd(), "/proc/self/ns/mnt"),
+               "read '/proc/self/ns/mnt'");
   return name;
 }
 
@@ -92,7 +95,8 @@ Result<MountRecord> ParseMountRecord(std::string_view text, std::string_view wha
   SNAP_TRY(r.made_target, JsonBoolOr(json, "made_target", false, what));
   SNAP_TRY(r.mount_namespace, JsonString(json, "mount_namespace", what));
   SNAP_TRY(r.mount_id, JsonUnsigned(json, "mount_id", what));
-  if (!IsId(r.id) || !r.target.starts_with('/')) return MakeError(ErrorCode::kCorrupt, "{} is malformed", what);
+  if (!IsId(r.id) || !r.target.starts_with('/'))
+    return MakeError(ErrorCode::kCorrupt, "{} is malformed", what);
   return r;
 }
 
@@ -105,14 +109,15 @@ Result<MountsRegistry> MountsRegistry::Open(const std::string& run_dir) {
 }
 
 Result<MountsRegistry::Lock> MountsRegistry::Acquire() {
-  SNAP_TRY_SYS(UniqueFd fd, sys::OpenAt(mounts_, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600), "open the lock in {}",
-               Quote(run_dir_ + "/mounts"));
+  SNAP_TRY_SYS(UniqueFd fd, sys::OpenAt(mounts_, "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600),
+               "open the lock in {}", Quote(run_dir_ + "/mounts"));
   SNAP_TRY_SYS_VOID(sys::Flock(fd, LOCK_EX), "lock {}", Quote(run_dir_ + "/mounts"));
   return Lock(std::move(fd));
 }
 
 Result<std::vector<MountRecord>> MountsRegistry::List() const {
-  SNAP_TRY_SYS(const std::vector<sys::DirEntry> entries, sys::ListDir(mounts_), "list {}", Quote(run_dir_ + "/mounts"));
+  SNAP_TRY_SYS(const std::vector<sys::DirEntry> entries, sys::ListDir(mounts_), "list {}",
+               Quote(run_dir_ + "/mounts"));
   std::vector<MountRecord> records;
   for (const sys::DirEntry& entry : entries) {
     const std::string_view name = entry.name;
@@ -140,12 +145,14 @@ Result<void> MountsRegistry::Put(const Lock&, const MountRecord& record) {
   const std::string temporary = record.id + ".new";
   const std::string name = FileName(record.id);
   {
-    SNAP_TRY_SYS(const UniqueFd file, sys::OpenAt(mounts_, temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600),
+    SNAP_TRY_SYS(const UniqueFd file,
+                 sys::OpenAt(mounts_, temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600),
                  "make mount record {}", Quote(name));
     SNAP_TRY_SYS_VOID(sys::WriteAll(file, MountRecordJson(record)), "write mount record {}", Quote(name));
   }
   // No flush: after a crash of the machine there are no mounts to remember.
-  SNAP_TRY_SYS_VOID(sys::RenameAt(mounts_, temporary.c_str(), mounts_, name.c_str()), "write mount record {}", Quote(name));
+  SNAP_TRY_SYS_VOID(sys::RenameAt(mounts_, temporary.c_str(), mounts_, name.c_str()), "write mount record {}",
+                    Quote(name));
   return {};
 }
 
@@ -164,7 +171,8 @@ Result<std::string> MountsRegistry::MakeTarget(const std::string& id) {
   return path;
 }
 
-Result<std::vector<MountsRegistry::State>> MountsRegistry::StatesOf(const std::vector<MountRecord>& records) const {
+Result<std::vector<MountsRegistry::State>> MountsRegistry::StatesOf(
+    const std::vector<MountRecord>& records) const {
   SNAP_TRY_SYS(const std::string boot_id, sys::BootId(), "read the boot id");
   SNAP_TRY(const std::string own, OwnMountNamespace());
   SNAP_TRY_SYS(const std::vector<sys::MountInfo> mounts, sys::ListMounts(), "list mounts");

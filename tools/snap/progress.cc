@@ -14,11 +14,16 @@ using Phase = ImportOptions::Progress::Phase;
 
 std::string_view PhaseText(Phase phase) {
   switch (phase) {
-    case Phase::kStarted: return "starting";
-    case Phase::kExtracting: return "extracting";
-    case Phase::kFlushing: return "flushing";
-    case Phase::kDone: return "done";
-    case Phase::kExists: return "already there";
+    case Phase::kStarted:
+      return "starting";
+    case Phase::kExtracting:
+      return "extracting";
+    case Phase::kFlushing:
+      return "flushing";
+    case Phase::kDone:
+      return "done";
+    case Phase::kExists:
+      return "already there";
   }
   return "";
 }
@@ -35,7 +40,8 @@ class PlainProgress final : public ProgressView {
     it->second = event.phase;
     std::string line = fmt::format("layer {}/{} {}: {}", event.layer + 1, event.layer_count,
                                    EscapeUnprintable(event.label), PhaseText(event.phase));
-    if (event.phase == Phase::kDone) line += fmt::format(", {} entries, {} read", event.entries, HumanSize(event.bytes));
+    if (event.phase == Phase::kDone)
+      line += fmt::format(", {} entries, {} read", event.entries, HumanSize(event.bytes));
     write_(line + "\n");
   }
   void Finish() override {}
@@ -47,7 +53,8 @@ class PlainProgress final : public ProgressView {
 
 class BarProgress final : public ProgressView {
  public:
-  BarProgress(WriteText write, std::function<TerminalSize()> size) : write_(std::move(write)), size_(std::move(size)) {}
+  BarProgress(WriteText write, std::function<TerminalSize()> size)
+      : write_(std::move(write)), size_(std::move(size)) {}
 
   void Update(const Event& event, Clock::time_point now) override {
     const auto [it, is_new] = active_.try_emplace(event.layer, Layer{event, now, 0});
@@ -78,11 +85,13 @@ class BarProgress final : public ProgressView {
       return RenderBar(label, event.bytes, event.total_bytes, layer.bytes_per_second, columns);
     }
     std::string line = fmt::format("{:<12}  {}", label, PhaseText(event.phase));
-    if (event.phase == Phase::kDone) line += fmt::format(", {} entries, {}", event.entries, HumanSize(event.bytes));
+    if (event.phase == Phase::kDone)
+      line += fmt::format(", {} entries, {}", event.entries, HumanSize(event.bytes));
     return Shorten(line, columns);
   }
 
-  /// One write: back to the first bar, the finished layers' lines, the bars, and away with what was longer before.
+  /// One write: back to the first bar, the finished layers' lines, the bars, and away with what was longer
+  /// before.
   void Draw() {
     const TerminalSize size = size_();
     const unsigned columns = std::max(20U, size.columns) - 1;  // the last column makes some terminals wrap
@@ -122,7 +131,8 @@ std::string RenderBar(std::string_view label, uint64_t bytes, uint64_t total, do
   std::string left = fmt::format("{:<12}  ", label);
   std::string right = total > 0 ? fmt::format("  {}/{}", HumanSize(std::min(bytes, total)), HumanSize(total))
                                 : fmt::format("  {}", HumanSize(bytes));
-  if (bytes_per_second > 0) right += fmt::format("  {}/s", HumanSize(static_cast<uint64_t>(bytes_per_second)));
+  if (bytes_per_second > 0)
+    right += fmt::format("  {}/s", HumanSize(static_cast<uint64_t>(bytes_per_second)));
   const size_t used = DisplayWidth(left) + DisplayWidth(right);
   constexpr size_t kLeastBar = 8;
   constexpr size_t kMostBar = 52;

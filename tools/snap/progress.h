@@ -1,6 +1,6 @@
 // Progress of an import: bars on a terminal, one line per change of phase elsewhere.
-// Invariant: the terminal is in its usual state after every write (no hidden cursor, no raw mode, the cursor below the
-// bars), so a program that is killed leaves nothing to repair.
+// Invariant: the terminal is in its usual state after every write (no hidden cursor, no raw mode, the cursor
+// below the bars), so a program that is killed leaves nothing to repair.
 #pragma once
 
 #include <chrono>
@@ -33,8 +33,8 @@ using WriteText = std::function<void(std::string_view)>;
 
 /// "layer 1/3 0123456789ab: extracting", one line for each layer and phase.
 std::unique_ptr<ProgressView> MakePlainProgress(WriteText write);
-/// A line with a bar for each layer being worked on, redrawn at most ten times a second; finished layers scroll up.
-/// `size` is asked before each drawing.
+/// A line with a bar for each layer being worked on, redrawn at most ten times a second; finished layers
+/// scroll up. `size` is asked before each drawing.
 std::unique_ptr<ProgressView> MakeBarProgress(WriteText write, std::function<TerminalSize()> size);
 
 /// "0123456789ab  [=====>    ]  12.3MB/45MB  67MB/s" in at most `columns` columns.

@@ -12,7 +12,8 @@ std::string_view NamePart(std::string_view variable) { return variable.substr(0,
 /// Replaces a variable where it stands or adds it at the end; "NAME" without '=' removes it.
 void SetVariable(std::vector<std::string>& env, const std::string& variable) {
   const std::string_view name = NamePart(variable);
-  const auto it = std::find_if(env.begin(), env.end(), [&](const std::string& v) { return NamePart(v) == name; });
+  const auto it =
+      std::find_if(env.begin(), env.end(), [&](const std::string& v) { return NamePart(v) == name; });
   const bool unset = variable.find('=') == std::string::npos;
   if (it == env.end()) {
     if (!unset) env.push_back(variable);
@@ -29,7 +30,8 @@ Result<std::string> FromUser(const std::string& variable, const Environment& hos
     return MakeError(ErrorCode::kInvalidArgument, "environment variable {} has no name", Quote(variable));
   }
   if (variable.find('\0') != std::string::npos) {
-    return MakeError(ErrorCode::kInvalidArgument, "environment variable {} holds a NUL byte", Quote(variable));
+    return MakeError(ErrorCode::kInvalidArgument, "environment variable {} holds a NUL byte",
+                     Quote(variable));
   }
   if (variable.find('=') != std::string::npos) return variable;
   const std::optional<std::string> value = host(variable);

@@ -1,7 +1,7 @@
 // RunPlan: what the image says and what the user says, merged by Docker's rules into what is started.
-// Rules: `docker run` reference and moby's merge of container and image configuration (behaviour, as of 2024).
-// Invariant: pure; the image's configuration is hostile and can only fill in strings that the launcher resolves inside
-// the container.
+// Rules: `docker run` reference and moby's merge of container and image configuration (behaviour, as of
+// 2024). Invariant: pure; the image's configuration is hostile and can only fill in strings that the launcher
+// resolves inside the container.
 #pragma once
 
 #include <optional>
@@ -30,16 +30,17 @@ struct RunPlan {
   std::string user;
 };
 
-/// entrypoint + command; --entrypoint drops both the image's entrypoint and its command. Environment: PATH and HOSTNAME,
-/// then the image's, then the files', then -e; the last value of a name counts. "NAME" alone takes the host's value, and
-/// unsets the name when the host has none.
-/// Errors: kInvalidArgument (no command, malformed variable, relative working directory).
+/// entrypoint + command; --entrypoint drops both the image's entrypoint and its command. Environment: PATH
+/// and HOSTNAME, then the image's, then the files', then -e; the last value of a name counts. "NAME" alone
+/// takes the host's value, and unsets the name when the host has none. Errors: kInvalidArgument (no command,
+/// malformed variable, relative working directory).
 Result<RunPlan> PlanRun(const oci::ImageConfig& image, const RunRequest& request, const Environment& host);
 
 /// Lines NAME=value or NAME; empty lines and those that begin with '#' are skipped, blanks in front dropped.
 /// Errors: kInvalidArgument with `name` and the line.
 Result<std::vector<std::string>> ParseEnvFile(std::string_view text, std::string_view name);
 
-inline constexpr std::string_view kDefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+inline constexpr std::string_view kDefaultPath =
+    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 }  // namespace snap::cli

@@ -38,10 +38,12 @@ Error BadValue(std::string_view setting, const Chosen& chosen, std::string_view 
 
 /// Lexically: "." and ".." and doubled slashes of a path that need not exist yet.
 Result<std::string> AbsolutePath(const std::string& path, std::string_view what) {
-  if (path.find('\0') != std::string::npos) return MakeError(ErrorCode::kInvalidArgument, "{} holds a NUL byte", what);
+  if (path.find('\0') != std::string::npos)
+    return MakeError(ErrorCode::kInvalidArgument, "{} holds a NUL byte", what);
   std::string full = path;
   if (!path.starts_with('/')) {
-    SNAP_TRY_SYS(const std::string cwd, sys::ReadLinkAt(FdRef::Cwd(), "/proc/self/cwd"), "find the working directory");
+    SNAP_TRY_SYS(const std::string cwd, sys::ReadLinkAt(FdRef::Cwd(), "/proc/self/cwd"),
+                 "find the working directory");
     full = cwd + "/" + path;
   }
   while (full.size() > 1 && full.ends_with('/')) full.pop_back();
@@ -52,7 +54,8 @@ Result<std::string> AbsolutePath(const std::string& path, std::string_view what)
 
 Environment ProcessEnvironment() {
   return [](const std::string& name) -> std::optional<std::string> {
-    const char* value = std::getenv(name.c_str());  // NOLINT(concurrency-mt-unsafe): nothing here calls setenv
+    const char* value =
+        std::getenv(name.c_str());  // NOLINT(concurrency-mt-unsafe): nothing here calls setenv
     if (value == nullptr) return std::nullopt;
     return value;
   };
@@ -87,8 +90,8 @@ Result<Settings> LoadSettings(const Flags& flags, const Environment& environment
 
 Result<Settings> MergeSettings(const Flags& flags, const Environment& environment, const ConfigFile& file) {
   Settings settings;
-  const auto choose = [&](const Names& names, const std::string& flag, const std::optional<std::string>& in_file,
-                          std::string_view fallback) {
+  const auto choose = [&](const Names& names, const std::string& flag,
+                          const std::optional<std::string>& in_file, std::string_view fallback) {
     Chosen chosen = Choose(names, flag, environment, in_file, fallback);
     settings.sources[names.setting] = chosen.source;
     return chosen;
@@ -104,7 +107,8 @@ Result<Settings> MergeSettings(const Flags& flags, const Environment& environmen
   if (!parsed_durability.ok()) return BadValue("durability", durability, "full or none");
   settings.durability = *parsed_durability;
 
-  const Chosen engine = choose({"io_engine", "SNAP_IO_ENGINE"}, flags.io_engine, file.String("io_engine"), "auto");
+  const Chosen engine =
+      choose({"io_engine", "SNAP_IO_ENGINE"}, flags.io_engine, file.String("io_engine"), "auto");
   const auto parsed_engine = ParseIoEngineKind(engine.value);
   if (!parsed_engine.ok()) return BadValue("io_engine", engine, "auto, plain or uring");
   settings.io_engine = *parsed_engine;
@@ -137,7 +141,8 @@ Result<Settings> MergeSettings(const Flags& flags, const Environment& environmen
     return BadValue("color", color, "auto, always or never");
   }
 
-  const Chosen progress = choose({"progress", "SNAP_PROGRESS"}, flags.progress, file.String("progress"), "auto");
+  const Chosen progress =
+      choose({"progress", "SNAP_PROGRESS"}, flags.progress, file.String("progress"), "auto");
   if (progress.value == "tty") {
     settings.progress = ProgressMode::kTty;
   } else if (progress.value == "plain") {

@@ -1,6 +1,6 @@
 // Settings: what flags, environment and configuration file together say.
-// Invariant: flags win over the environment, the environment over the file, the file over the defaults; each setting
-// remembers which of them it came from.
+// Invariant: flags win over the environment, the environment over the file, the file over the defaults; each
+// setting remembers which of them it came from.
 #pragma once
 
 #include <functional>
@@ -35,14 +35,14 @@ using Environment = std::function<std::optional<std::string>(const std::string& 
 Environment ProcessEnvironment();
 
 struct Settings {
-  std::string root{kDefaultRoot};        ///< absolute
-  std::string run_dir{kDefaultRunDir};   ///< absolute; <root>/run unless the root is the default one
+  std::string root{kDefaultRoot};       ///< absolute
+  std::string run_dir{kDefaultRunDir};  ///< absolute; <root>/run unless the root is the default one
   Durability durability = Durability::kFull;
   IoEngineKind io_engine = IoEngineKind::kAuto;
-  unsigned parallel_layers = 0;          ///< 0: as many as processors
+  unsigned parallel_layers = 0;  ///< 0: as many as processors
   ColorMode color = ColorMode::kAuto;
   ProgressMode progress = ProgressMode::kAuto;
-  std::string config_path;               ///< the file that was read, "" when there was none
+  std::string config_path;                     ///< the file that was read, "" when there was none
   std::map<std::string, std::string> sources;  ///< setting -> "flag", "environment", "file" or "default"
 };
 

@@ -1,6 +1,6 @@
 // Table: aligned columns without borders, as Docker prints listings.
-// Invariant: a cell is one line of printable text: what layers and configurations wrote is escaped here and nowhere
-// else, so no verb can forget it.
+// Invariant: a cell is one line of printable text: what layers and configurations wrote is escaped here and
+// nowhere else, so no verb can forget it.
 #pragma once
 
 #include <string>

@@ -35,6 +35,15 @@ Error Failed(Errno error, std::string_view action, const std::string& path) {
   return Error(error, fmt::format("{} {}", action, Quote(path)));
 }
 
+std::string Below(const std::string& path, const std::string& name) {
+  std::string out;
+  out.reserve(path.size() + 1 + name.size());
+  out += path;
+  out += '/';
+  out += name;
+  return out;
+}
+
 Result<UniqueFd> OpenDirectory(FdRef parent, const std::string& name, const std::string& path) {
   auto fd = sys::OpenAt(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (!fd.ok()) return Failed(fd.error(), "open", path);
@@ -75,7 +84,7 @@ Result<std::vector<Xattr>> ReadXattrs(FdRef dir, const std::string& name, const 
     if (!value.ok()) return Failed(value.error(), "read xattr of", path);
     xattrs.push_back({xattr, *std::move(value)});
   }
-  std::sort(xattrs.begin(), xattrs.end());
+  std::sort(xattrs.begin(), xattrs.end(), [](const Xattr& a, const Xattr& b) { return a.name < b.name; });
   return xattrs;
 }
 
@@ -102,19 +111,20 @@ class Comparison {
 
  private:
   Result<void> Directories(FdRef old_dir, FdRef new_dir, const std::string& path, size_t depth) {
-    if (depth > kMaxDepth) return MakeError(ErrorCode::kLimitExceeded, "{} is too deep to compare", Quote(path));
+    if (depth > kMaxDepth)
+      return MakeError(ErrorCode::kLimitExceeded, "{} is too deep to compare", Quote(path));
     SNAP_TRY(const Entries old_names, SortedNames(old_dir, path + "/"));
     SNAP_TRY(const Entries new_names, SortedNames(new_dir, path + "/"));
     auto old_name = old_names.begin();
     auto new_name = new_names.begin();
     while (old_name != old_names.end() || new_name != new_names.end()) {
       if (new_name == new_names.end() || (old_name != old_names.end() && *old_name < *new_name)) {
-        changes_.push_back({Change::Kind::kDeleted, path + "/" + *old_name++});
+        changes_.push_back({Change::Kind::kDeleted, Below(path, *old_name++)});
       } else if (old_name == old_names.end() || *new_name < *old_name) {
-        SNAP_TRY_VOID(Added(new_dir, *new_name, path + "/" + *new_name, depth));
+        SNAP_TRY_VOID(Added(new_dir, *new_name, Below(path, *new_name), depth));
         ++new_name;
       } else {
-        SNAP_TRY_VOID(Both(old_dir, new_dir, *new_name, path + "/" + *new_name, depth));
+        SNAP_TRY_VOID(Both(old_dir, new_dir, *new_name, Below(path, *new_name), depth));
         ++old_name;
         ++new_name;
       }
@@ -130,14 +140,16 @@ class Comparison {
   }
 
   Result<void> AddedBelow(FdRef dir, const std::string& name, const std::string& path, size_t depth) {
-    if (depth > kMaxDepth) return MakeError(ErrorCode::kLimitExceeded, "{} is too deep to compare", Quote(path));
+    if (depth > kMaxDepth)
+      return MakeError(ErrorCode::kLimitExceeded, "{} is too deep to compare", Quote(path));
     SNAP_TRY(const UniqueFd sub, OpenDirectory(dir, name, path));
     SNAP_TRY(const Entries names, SortedNames(sub, path));
-    for (const std::string& entry : names) SNAP_TRY_VOID(Added(sub, entry, path + "/" + entry, depth + 1));
+    for (const std::string& entry : names) SNAP_TRY_VOID(Added(sub, entry, Below(path, entry), depth + 1));
     return {};
   }
 
-  Result<void> Both(FdRef old_dir, FdRef new_dir, const std::string& name, const std::string& path, size_t depth) {
+  Result<void> Both(FdRef old_dir, FdRef new_dir, const std::string& name, const std::string& path,
+                    size_t depth) {
     SNAP_TRY(const std::optional<struct stat> old_st, Stat(old_dir, name, path));
     SNAP_TRY(const std::optional<struct stat> new_st, Stat(new_dir, name, path));
     if (!old_st || !new_st) return {};  // nothing removes entries of a mounted image; gone is gone
@@ -159,9 +171,11 @@ class Comparison {
     return {};
   }
 
-  static Result<bool> SameAttributes(FdRef old_dir, const struct stat& old_st, FdRef new_dir, const struct stat& new_st,
-                                     const std::string& name, const std::string& path) {
-    if (old_st.st_mode != new_st.st_mode || old_st.st_uid != new_st.st_uid || old_st.st_gid != new_st.st_gid) return false;
+  static Result<bool> SameAttributes(FdRef old_dir, const struct stat& old_st, FdRef new_dir,
+                                     const struct stat& new_st, const std::string& name,
+                                     const std::string& path) {
+    if (old_st.st_mode != new_st.st_mode || old_st.st_uid != new_st.st_uid || old_st.st_gid != new_st.st_gid)
+      return false;
     SNAP_TRY(const std::vector<Xattr> old_xattrs, ReadXattrs(old_dir, name, path));
     SNAP_TRY(const std::vector<Xattr> new_xattrs, ReadXattrs(new_dir, name, path));
     return old_xattrs == new_xattrs;
@@ -204,7 +218,8 @@ class Comparison {
       SNAP_TRY(const size_t new_bytes, Fill(*new_file, new_buffer, path));
       if (old_bytes != new_bytes) return false;
       if (old_bytes == 0) return true;
-      if (!std::equal(old_buffer.begin(), old_buffer.begin() + static_cast<std::ptrdiff_t>(old_bytes), new_buffer.begin())) {
+      if (!std::equal(old_buffer.begin(), old_buffer.begin() + static_cast<std::ptrdiff_t>(old_bytes),
+                      new_buffer.begin())) {
         return false;
       }
     }
@@ -231,7 +246,8 @@ class UpperReader {
     return Failed(value.error(), "read xattr of", path);
   }
 
-  static Result<bool> IsMountPoint(FdRef upper, const std::string& name, const std::string& path, const struct stat& st) {
+  static Result<bool> IsMountPoint(FdRef upper, const std::string& name, const std::string& path,
+                                   const struct stat& st) {
     if (S_ISREG(st.st_mode)) return st.st_size == 0 && Contains(kMountedFiles, path);
     if (!IsDirectory(st) || !Contains(kMountedDirectories, path)) return false;
     SNAP_TRY(const UniqueFd dir, OpenDirectory(upper, name, path));
@@ -241,10 +257,11 @@ class UpperReader {
 
   /// `lower` is absent below what only the upper has.
   Result<void> Directory(FdRef upper, std::optional<FdRef> lower, const std::string& path, size_t depth) {
-    if (depth > kMaxDepth) return MakeError(ErrorCode::kLimitExceeded, "{} is too deep to compare", Quote(path));
+    if (depth > kMaxDepth)
+      return MakeError(ErrorCode::kLimitExceeded, "{} is too deep to compare", Quote(path));
     SNAP_TRY(const Entries names, SortedNames(upper, path + "/"));
     for (const std::string& name : names) {
-      const std::string entry_path = path + "/" + name;
+      const std::string entry_path = Below(path, name);
       SNAP_TRY(const std::optional<struct stat> st, Stat(upper, name, entry_path));
       if (!st) continue;  // a running container may remove what was listed
       std::optional<struct stat> lower_st;
@@ -273,7 +290,8 @@ class UpperReader {
         SNAP_TRY(const bool opaque, IsOpaque(upper, name, entry_path));
         if (opaque) SNAP_TRY_VOID(DeletedByOpaque(sub, lower_sub, entry_path));
       }
-      SNAP_TRY_VOID(Directory(sub, lower_sub ? std::optional(lower_sub.ref()) : std::nullopt, entry_path, depth + 1));
+      SNAP_TRY_VOID(
+          Directory(sub, lower_sub ? std::optional(lower_sub.ref()) : std::nullopt, entry_path, depth + 1));
       // Copied up, or made, only for mount points: no change either.
       const bool nothing_else = changes_.size() == mark + 1 && mount_points_ > mount_points_before;
       if (nothing_else && (!lower_st || lower_st->st_mode == st->st_mode)) changes_.pop_back();
@@ -284,8 +302,8 @@ class UpperReader {
   Result<void> DeletedByOpaque(FdRef upper, FdRef lower, const std::string& path) {
     SNAP_TRY(const Entries names, SortedNames(lower, path));
     for (const std::string& name : names) {
-      SNAP_TRY(const std::optional<struct stat> st, Stat(upper, name, path + "/" + name));
-      if (!st) changes_.push_back({Change::Kind::kDeleted, path + "/" + name});
+      SNAP_TRY(const std::optional<struct stat> st, Stat(upper, name, Below(path, name)));
+      if (!st) changes_.push_back({Change::Kind::kDeleted, Below(path, name)});
     }
     return {};
   }

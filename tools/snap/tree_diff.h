@@ -1,5 +1,5 @@
-// What changed between two trees: by comparing two mounted images, or by reading a container's upper over its image.
-// Invariant: trees are only read, never through symlinks; names in the result are raw bytes.
+// What changed between two trees: by comparing two mounted images, or by reading a container's upper over its
+// image. Invariant: trees are only read, never through symlinks; names in the result are raw bytes.
 #pragma once
 
 #include <string>
@@ -17,16 +17,17 @@ struct Change {
   friend bool operator==(const Change&, const Change&) = default;
 };
 
-/// Compares type, permissions, owner, xattrs, size, link target, device and content; times alone are no change. Files
-/// that are the same inode are not read. Of a deleted directory only the top is named, of an added one everything; a
-/// directory that holds changes is changed itself, as in `docker diff`. Sorted by path within each directory.
-/// Cost: O(entries) and the bytes of files of equal size that are not the same inode.
+/// Compares type, permissions, owner, xattrs, size, link target, device and content; times alone are no
+/// change. Files that are the same inode are not read. Of a deleted directory only the top is named, of an
+/// added one everything; a directory that holds changes is changed itself, as in `docker diff`. Sorted by
+/// path within each directory. Cost: O(entries) and the bytes of files of equal size that are not the same
+/// inode.
 Result<std::vector<Change>> CompareTrees(FdRef old_root, FdRef new_root);
 
-/// Reads overlayfs' upper directory: whiteouts are deletions, entries that `lower_root` has are changes (copied up),
-/// others are additions; an opaque directory deletes what only the lower has. The empty mount points that the launcher
-/// makes where an image has none (/proc, /etc/hosts, ...) are no change. Valid for mounts without redirect_dir and
-/// metacopy, which ours are. Cost: O(entries of the upper).
+/// Reads overlayfs' upper directory: whiteouts are deletions, entries that `lower_root` has are changes
+/// (copied up), others are additions; an opaque directory deletes what only the lower has. The empty mount
+/// points that the launcher makes where an image has none (/proc, /etc/hosts, ...) are no change. Valid for
+/// mounts without redirect_dir and metacopy, which ours are. Cost: O(entries of the upper).
 Result<std::vector<Change>> ReadUpper(FdRef upper_root, FdRef lower_root);
 
 }  // namespace snap::cli

@@ -30,8 +30,8 @@ Result<ImageAt> FindImageAt(Context& context, Store& store, const std::string& r
   ImageAt found{std::move(image), std::nullopt};
   if (has_number) {
     if (number > found.image.layers.size()) {
-      return MakeError(ErrorCode::kNotFound, "image {} has no layer {}: it has {}", Quote(reference.substr(0, at)),
-                       number, found.image.layers.size());
+      return MakeError(ErrorCode::kNotFound, "image {} has no layer {}: it has {}",
+                       Quote(reference.substr(0, at)), number, found.image.layers.size());
     }
     found.upto = number;
   }
@@ -74,7 +74,8 @@ Result<std::vector<Change>> FindChanges(Context& context, Store& store, const Di
   const size_t top = first.upto.value_or(first.image.layers.size());
   if (top < 2) {
     context.SetHint("compare it with another image: snap diff A B");
-    return MakeError(ErrorCode::kInvalidArgument, "{} has nothing below its first layer to compare with", Quote(args.first));
+    return MakeError(ErrorCode::kInvalidArgument, "{} has nothing below its first layer to compare with",
+                     Quote(args.first));
   }
   return DiffImages(store, {first.image, top - 1}, {first.image, top});
 }
@@ -94,10 +95,12 @@ Result<int> Diff(Context& context, const DiffArgs& args) {
   for (const Change& change : changes) {
     std::string_view on;
     if (color) {
-      on = change.kind == Change::Kind::kAdded ? "\x1b[32m" : change.kind == Change::Kind::kDeleted ? "\x1b[31m" : "\x1b[33m";
+      on = change.kind == Change::Kind::kAdded     ? "\x1b[32m"
+           : change.kind == Change::Kind::kDeleted ? "\x1b[31m"
+                                                   : "\x1b[33m";
     }
-    context.Print(fmt::format("{}{} {}{}\n", on, static_cast<char>(change.kind), EscapeUnprintable(change.path),
-                              color ? "\x1b[0m" : ""));
+    context.Print(fmt::format("{}{} {}{}\n", on, static_cast<char>(change.kind),
+                              EscapeUnprintable(change.path), color ? "\x1b[0m" : ""));
   }
   return kExitOk;
 }
@@ -105,22 +108,24 @@ Result<int> Diff(Context& context, const DiffArgs& args) {
 }  // namespace
 
 void AddDiff(CommandTree& tree) {
-  tree.AddVerb({.name = "diff",
-                .usage = "[OPTIONS] CONTAINER | IMAGE[@N] [IMAGE[@N]]",
-                .summary = "Show what a container changed, or how images differ",
-                .description = "A is added, C is changed, D is deleted. Of two images the second is the newer one; IMAGE@N is "
-                               "the image as it was after its layer N ('snap layers' numbers them). One image alone: what "
-                               "its last layer, or layer N, changed. Times alone are no difference between images.",
-                .examples = {{"snap diff calm-heron", "What the container changed in its image."},
-                             {"snap diff app:1.4 app:1.5", "From one image to the next."},
-                             {"snap diff app:1.5@3", "What layer 3 changed."}},
-                .default_format = "table"},
-               [](OptionSet& options) -> CommandTree::Action {
-                 const auto args = std::make_shared<DiffArgs>();
-                 options.Operand("CONTAINER|IMAGE", args->first, true, "A container, or the older image");
-                 options.Operand("IMAGE", args->second, false, "The newer image");
-                 return [args](Context& context) { return Diff(context, *args); };
-               });
+  tree.AddVerb(
+      {.name = "diff",
+       .usage = "[OPTIONS] CONTAINER | IMAGE[@N] [IMAGE[@N]]",
+       .summary = "Show what a container changed, or how images differ",
+       .description =
+           "A is added, C is changed, D is deleted. Of two images the second is the newer one; IMAGE@N is "
+           "the image as it was after its layer N ('snap layers' numbers them). One image alone: what "
+           "its last layer, or layer N, changed. Times alone are no difference between images.",
+       .examples = {{"snap diff calm-heron", "What the container changed in its image."},
+                    {"snap diff app:1.4 app:1.5", "From one image to the next."},
+                    {"snap diff app:1.5@3", "What layer 3 changed."}},
+       .default_format = "table"},
+      [](OptionSet& options) -> CommandTree::Action {
+        const auto args = std::make_shared<DiffArgs>();
+        options.Operand("CONTAINER|IMAGE", args->first, true, "A container, or the older image");
+        options.Operand("IMAGE", args->second, false, "The newer image");
+        return [args](Context& context) { return Diff(context, *args); };
+      });
 }
 
 }  // namespace snap::cli

@@ -22,7 +22,8 @@ struct Step {
   const ImageLayer* layer = nullptr;  // none for steps that changed only the configuration
 };
 
-/// The history is the author's claim: where it names fewer steps than there are layers, layers follow without one.
+/// The history is the author's claim: where it names fewer steps than there are layers, layers follow without
+/// one.
 std::vector<Step> Steps(const oci::ImageConfig& config, const std::vector<ImageLayer>& layers) {
   std::vector<Step> steps;
   size_t next = 0;
@@ -62,7 +63,8 @@ Result<int> History(Context& context, const HistoryArgs& args) {
     }
     table.AddRow({std::move(layer), HumanAge(step.entry.created, context.now()),
                   args.no_trunc ? step.entry.created_by : Shorten(step.entry.created_by, kCreatedByColumns),
-                  HumanSize(step.layer != nullptr ? step.layer->manifest.usage.data_bytes : 0), step.entry.comment});
+                  HumanSize(step.layer != nullptr ? step.layer->manifest.usage.data_bytes : 0),
+                  step.entry.comment});
   }
   context.Print(table.Render());
   return kExitOk;

@@ -17,7 +17,8 @@ struct ImagesArgs {
 Result<int> Images(Context& context, const ImagesArgs& args) {
   SNAP_TRY(Store* const store, context.OpenStore());
   SNAP_TRY(std::vector<ImageRecord> images, store->Images());
-  std::vector<std::pair<TimePoint, size_t>> order;  // newest first; equal times by name
+  std::vector<std::pair<TimePoint, size_t>>
+      order;  // newest first; equal times by name; dangling ones in any order
   std::vector<std::string> created;
   for (size_t i = 0; i < images.size(); ++i) {
     std::sort(images[i].names.begin(), images[i].names.end());
@@ -26,7 +27,7 @@ Result<int> Images(Context& context, const ImagesArgs& args) {
   }
   std::sort(order.begin(), order.end(), [&](const auto& a, const auto& b) {
     if (a.first != b.first) return a.first > b.first;
-    return std::tie(images[a.second].names, images[a.second].id) < std::tie(images[b.second].names, images[b.second].id);
+    return images[a.second].names < images[b.second].names;
   });
 
   if (args.quiet && !context.json()) {
@@ -38,7 +39,8 @@ Result<int> Images(Context& context, const ImagesArgs& args) {
   LayerSizes sizes(store->layers());
   if (context.json()) {
     Json rows = Json::array();
-    for (const auto& [time, i] : order) rows.push_back(ImageRowJson(images[i], created[i], sizes.Of(images[i])));
+    for (const auto& [time, i] : order)
+      rows.push_back(ImageRowJson(images[i], created[i], sizes.Of(images[i])));
     context.Print(RenderJson(rows));
     return kExitOk;
   }
@@ -67,22 +69,24 @@ Result<int> Images(Context& context, const ImagesArgs& args) {
 }  // namespace
 
 void AddImages(CommandTree& tree) {
-  tree.AddVerb({.name = "images",
-                .usage = "[OPTIONS]",
-                .summary = "List the images of the store",
-                .description = "One line for each name, newest image first. SIZE is the sum of the image's layers, also of "
-                               "those that other images share; 'snap system df' tells what is on disk.",
-                .examples = {{"snap images", "All images."},
-                             {"snap rmi $(snap images -q)", "Remove all of them."},
-                             {"snap images --format json", "For scripts."}},
-                .default_format = "table"},
-               [](OptionSet& options) -> CommandTree::Action {
-                 const auto args = std::make_shared<ImagesArgs>();
-                 options.Flag("-q,--quiet", args->quiet, "Only ids");
-                 options.Flag("--digests", args->digests, "Show the manifests' digests");
-                 options.Flag("--no-trunc", args->no_trunc, "Show whole ids");
-                 return [args](Context& context) { return Images(context, *args); };
-               });
+  tree.AddVerb(
+      {.name = "images",
+       .usage = "[OPTIONS]",
+       .summary = "List the images of the store",
+       .description =
+           "One line for each name, newest image first. SIZE is the sum of the image's layers, also of "
+           "those that other images share; 'snap system df' tells what is on disk.",
+       .examples = {{"snap images", "All images."},
+                    {"snap rmi $(snap images -q)", "Remove all of them."},
+                    {"snap images --format json", "For scripts."}},
+       .default_format = "table"},
+      [](OptionSet& options) -> CommandTree::Action {
+        const auto args = std::make_shared<ImagesArgs>();
+        options.Flag("-q,--quiet", args->quiet, "Only ids");
+        options.Flag("--digests", args->digests, "Show the manifests' digests");
+        options.Flag("--no-trunc", args->no_trunc, "Show whole ids");
+        return [args](Context& context) { return Images(context, *args); };
+      });
 }
 
 }  // namespace snap::cli

@@ -32,10 +32,13 @@ std::unique_ptr<ProgressView> MakeProgress(Context& context, bool quiet) {
   }
   const WriteText write = [&context](std::string_view text) { context.Note(text); };
   switch (mode) {
-    case ProgressMode::kTty: return MakeBarProgress(write, CurrentSize);
-    case ProgressMode::kPlain: return MakePlainProgress(write);
+    case ProgressMode::kTty:
+      return MakeBarProgress(write, CurrentSize);
+    case ProgressMode::kPlain:
+      return MakePlainProgress(write);
     case ProgressMode::kAuto:
-    case ProgressMode::kNone: break;
+    case ProgressMode::kNone:
+      break;
   }
   return nullptr;
 }
@@ -61,7 +64,8 @@ Result<int> Import(Context& context, const ImportArgs& args) {
 
   Result<oci::SourceName> name = oci::SourceName::Parse(args.source);
   if (!name.ok()) {
-    context.SetHint("a source is oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], tar:FILE or dir:DIR");
+    context.SetHint(
+        "a source is oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], tar:FILE or dir:DIR");
     return std::move(name).error();
   }
   SNAP_TRY(const std::unique_ptr<oci::ImageSource> source, oci::ImageSource::Open(*name));
@@ -90,10 +94,11 @@ Result<int> Import(Context& context, const ImportArgs& args) {
     }
     std::string name_of_image = options.name;
     if (name_of_image.empty()) {
-      name_of_image = result.image.names.empty() ? result.image.id.digest.Short() : result.image.names.front();
+      name_of_image =
+          result.image.names.empty() ? result.image.id.digest.Short() : result.image.names.front();
     }
-    context.Note(fmt::format("{}: {} new {}, {} shared\n", name_of_image,
-                             result.layers_new, result.layers_new == 1 ? "layer" : "layers", result.layers_shared));
+    context.Note(fmt::format("{}: {} new {}, {} shared\n", name_of_image, result.layers_new,
+                             result.layers_new == 1 ? "layer" : "layers", result.layers_shared));
   }
   context.Print(result.image.id.ToString() + "\n");
   return kExitOk;
@@ -114,10 +119,13 @@ void AddImport(CommandTree& tree) {
            "  tar:FILE                    a root file system as a tar file; '-' is standard input\n"
            "  dir:DIR                     a root file system as a directory\n"
            "\n"
-           "Every layer is verified against its digest while it is extracted; nothing is kept of an image that does "
+           "Every layer is verified against its digest while it is extracted; nothing is kept of an image "
+           "that does "
            "not match. Layers that the store has already are not extracted again. Prints the image's id.",
-       .examples = {{"snap import oci:/srv/images/debian:12 debian:12", "One image of a layout, under a name of your own."},
-                    {"docker save -o app.tar app:1.4 && snap import docker-archive:app.tar", "From Docker, under its name there."},
+       .examples = {{"snap import oci:/srv/images/debian:12 debian:12",
+                     "One image of a layout, under a name of your own."},
+                    {"docker save -o app.tar app:1.4 && snap import docker-archive:app.tar",
+                     "From Docker, under its name there."},
                     {"debootstrap bookworm /tmp/root && snap import dir:/tmp/root debian:bookworm",
                      "A directory becomes an image with one layer."}},
        .default_format = "table"},
@@ -125,11 +133,14 @@ void AddImport(CommandTree& tree) {
         const auto args = std::make_shared<ImportArgs>();
         options.Operand("SOURCE", args->source, true, "Where the image is");
         options.Operand("NAME", args->name, false, "What to call it; without it, the source's own name");
-        options.Text("--platform", args->platform, "OS/ARCH[/VARIANT]", "Choose this platform; without it, this machine's");
-        options.Choice("--durability", args->durability, {"full", "none"},
-                       "full: layers survive a power cut (default); none: fast, for machines that are thrown away");
+        options.Text("--platform", args->platform, "OS/ARCH[/VARIANT]",
+                     "Choose this platform; without it, this machine's");
+        options.Choice(
+            "--durability", args->durability, {"full", "none"},
+            "full: layers survive a power cut (default); none: fast, for machines that are thrown away");
         options.Choice("--io-engine", args->io_engine, {"auto", "plain", "uring"}, "How files are written");
-        options.Number("--parallel", args->parallel_layers, 1, "Layers to extract at a time; without it, as many as processors");
+        options.Number("--parallel", args->parallel_layers, 1,
+                       "Layers to extract at a time; without it, as many as processors");
         options.Flag("-q,--quiet", args->quiet, "Print the id only, no progress");
         return [args](Context& context) { return Import(context, *args); };
       });

@@ -41,7 +41,8 @@ Result<Json> InspectLayer(Store& store, const std::string& reference) {
                [&](const LayerId& id) { return !prefix.empty() && id.Hex().starts_with(prefix); });
   if (found.empty()) return MakeError(ErrorCode::kNotFound, "no layer {}", Quote(reference));
   if (found.size() > 1) {
-    return MakeError(ErrorCode::kInvalidArgument, "{} begins the ids of {} layers", Quote(reference), found.size());
+    return MakeError(ErrorCode::kInvalidArgument, "{} begins the ids of {} layers", Quote(reference),
+                     found.size());
   }
   SNAP_TRY(const LayerManifest manifest, store.layers().Find(found.front()));
   Json json = LayerManifestToJson(manifest, std::nullopt);
@@ -63,7 +64,8 @@ Result<Json> InspectOne(Store& store, const std::string& reference, const std::s
     std::string_view name;
     Inspector inspect;
   };
-  static constexpr Kind kKinds[] = {{"container", InspectContainer}, {"image", InspectImage}, {"layer", InspectLayer}};
+  static constexpr Kind kKinds[] = {
+      {"container", InspectContainer}, {"image", InspectImage}, {"layer", InspectLayer}};
   for (const Kind& kind : kKinds) {
     if (!type.empty() && type != kind.name) continue;
     Result<Json> json = kind.inspect(store, reference);
@@ -90,20 +92,23 @@ Result<int> Inspect(Context& context, const InspectArgs& args) {
 }  // namespace
 
 void AddInspect(CommandTree& tree) {
-  tree.AddVerb({.name = "inspect",
-                .usage = "[OPTIONS] IMAGE|CONTAINER|LAYER...",
-                .summary = "Show all that is known of images, containers and layers",
-                .description = "Prints a JSON array with one object for each argument. Without --type a container is tried "
-                               "first, then an image, then a layer. docs/cli-json.md describes the keys.",
-                .examples = {{"snap inspect debian:12 | jq '.[0].config.env'", "One thing of an image's configuration."},
-                             {"snap inspect --type layer 4a7d", "A layer by the beginning of its id."}},
-                .default_format = "json"},
-               [](OptionSet& options) -> CommandTree::Action {
-                 const auto args = std::make_shared<InspectArgs>();
-                 options.Operands("OBJECT", args->references, true, "Names or ids");
-                 options.Choice("--type", args->type, {"image", "container", "layer"}, "Look only for this kind");
-                 return [args](Context& context) { return Inspect(context, *args); };
-               });
+  tree.AddVerb(
+      {.name = "inspect",
+       .usage = "[OPTIONS] IMAGE|CONTAINER|LAYER...",
+       .summary = "Show all that is known of images, containers and layers",
+       .description =
+           "Prints a JSON array with one object for each argument. Without --type a container is tried "
+           "first, then an image, then a layer. docs/cli-json.md describes the keys.",
+       .examples = {{"snap inspect debian:12 | jq '.[0].config.env'",
+                     "One thing of an image's configuration."},
+                    {"snap inspect --type layer 4a7d", "A layer by the beginning of its id."}},
+       .default_format = "json"},
+      [](OptionSet& options) -> CommandTree::Action {
+        const auto args = std::make_shared<InspectArgs>();
+        options.Operands("OBJECT", args->references, true, "Names or ids");
+        options.Choice("--type", args->type, {"image", "container", "layer"}, "Look only for this kind");
+        return [args](Context& context) { return Inspect(context, *args); };
+      });
 }
 
 }  // namespace snap::cli

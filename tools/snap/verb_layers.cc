@@ -39,9 +39,11 @@ Result<int> Layers(Context& context, const LayersArgs& args) {
   for (size_t i = 0; i < layers.size(); ++i) {
     const ImageLayer& layer = layers[i];
     const std::string& created_by = layer.history.created_by;
-    table.AddRow({std::to_string(i + 1), args.no_trunc ? layer.manifest.id.ToString() : layer.manifest.id.digest.Short(),
+    table.AddRow({std::to_string(i + 1),
+                  args.no_trunc ? layer.manifest.id.ToString() : layer.manifest.id.digest.Short(),
                   std::to_string(layer.manifest.usage.entries), HumanSize(layer.manifest.usage.data_bytes),
-                  std::to_string(layer.references), args.no_trunc ? created_by : Shorten(created_by, kCreatedByColumns)});
+                  std::to_string(layer.references),
+                  args.no_trunc ? created_by : Shorten(created_by, kCreatedByColumns)});
   }
   context.Print(table.Render());
   return kExitOk;
@@ -50,20 +52,22 @@ Result<int> Layers(Context& context, const LayersArgs& args) {
 }  // namespace
 
 void AddLayers(CommandTree& tree) {
-  tree.AddVerb({.name = "layers",
-                .usage = "[OPTIONS] IMAGE",
-                .summary = "List the layers of an image",
-                .description = "Bottom first. N is the number that 'snap mount --upto', '--only', '--layer' and 'snap diff "
-                               "IMAGE@N' take; IMAGES says how many images share the layer.",
-                .examples = {{"snap layers node:20", "What each layer holds and which command made it."}},
-                .default_format = "table"},
-               [](OptionSet& options) -> CommandTree::Action {
-                 const auto args = std::make_shared<LayersArgs>();
-                 options.Operand("IMAGE", args->image, true, "Name or id of an image");
-                 options.Flag("-q,--quiet", args->quiet, "Only ids");
-                 options.Flag("--no-trunc", args->no_trunc, "Show whole ids and commands");
-                 return [args](Context& context) { return Layers(context, *args); };
-               });
+  tree.AddVerb(
+      {.name = "layers",
+       .usage = "[OPTIONS] IMAGE",
+       .summary = "List the layers of an image",
+       .description =
+           "Bottom first. N is the number that 'snap mount --upto', '--only', '--layer' and 'snap diff "
+           "IMAGE@N' take; IMAGES says how many images share the layer.",
+       .examples = {{"snap layers node:20", "What each layer holds and which command made it."}},
+       .default_format = "table"},
+      [](OptionSet& options) -> CommandTree::Action {
+        const auto args = std::make_shared<LayersArgs>();
+        options.Operand("IMAGE", args->image, true, "Name or id of an image");
+        options.Flag("-q,--quiet", args->quiet, "Only ids");
+        options.Flag("--no-trunc", args->no_trunc, "Show whole ids and commands");
+        return [args](Context& context) { return Layers(context, *args); };
+      });
 }
 
 }  // namespace snap::cli

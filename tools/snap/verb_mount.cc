@@ -16,7 +16,8 @@ struct MountArgs {
   bool read_write = false, trusted = false;
 };
 
-Result<int> ListMounts(Context& context, Store& store, MountsRegistry& registry, const MountsRegistry::Lock& lock) {
+Result<int> ListMounts(Context& context, Store& store, MountsRegistry& registry,
+                       const MountsRegistry::Lock& lock) {
   SNAP_TRY(const std::vector<LiveMount> mounts, CleanStale(store, registry, lock));
   if (context.json()) {
     Json rows = Json::array();
@@ -26,7 +27,8 @@ Result<int> ListMounts(Context& context, Store& store, MountsRegistry& registry,
   }
   Table table({{"MOUNT ID"}, {"SOURCE"}, {"LAYERS"}, {"MODE"}, {"CREATED"}, {"TARGET"}});
   for (const auto& [record, state] : mounts) {
-    const std::string elsewhere = state == MountsRegistry::State::kElsewhere ? " (in " + record.mount_namespace + ")" : "";
+    const std::string elsewhere =
+        state == MountsRegistry::State::kElsewhere ? " (in " + record.mount_namespace + ")" : "";
     table.AddRow({record.id, record.image_name, record.selection, record.read_write ? "rw" : "ro",
                   HumanAge(record.created, context.now()), record.target + elsewhere});
   }
@@ -58,8 +60,8 @@ Result<int> MountTree(Context& context, const MountArgs& args) {
   std::optional<ImageRecord> image;
   if (container.ok()) {
     if (part) {
-      return MakeError(ErrorCode::kInvalidArgument, "{} is a container: --layer, --upto and --only are for images",
-                       Quote(args.reference));
+      return MakeError(ErrorCode::kInvalidArgument,
+                       "{} is a container: --layer, --upto and --only are for images", Quote(args.reference));
     }
     SNAP_TRY(image, store->FindImage(container->image.ToString()));
     request.container = &*container;
@@ -69,7 +71,8 @@ Result<int> MountTree(Context& context, const MountArgs& args) {
     SNAP_TRY(image, FindImage(context, *store, args.reference));
   }
   request.image = &*image;
-  Result<MountRecord> record = AttachMount(*store, *registry, lock, request, FormatRfc3339Nano(context.now()));
+  Result<MountRecord> record =
+      AttachMount(*store, *registry, lock, request, FormatRfc3339Nano(context.now()));
   if (!record.ok()) {
     if (record.error().code() == ErrorCode::kNotFound && part) {
       context.SetHint(fmt::format("'snap layers {}' numbers the layers", args.reference));
@@ -93,12 +96,14 @@ void AddMount(CommandTree& tree) {
       {.name = "mount",
        .usage = "[OPTIONS] [IMAGE|CONTAINER [DIR]]",
        .summary = "Mount an image or a container, or list the mounts",
-       .description =
-           "Without arguments lists the mounts. With an image shows its tree read-only at DIR, or at a new directory "
-           "under the run directory; prints the directory. With a container shows its tree with its changes.\n"
-           "\n"
-           "The mount stays until 'snap umount', and the image cannot be removed while it is mounted. Set-id programs "
-           "and device files of the image do not work in it unless --trusted is given.",
+       .description = "Without arguments lists the mounts. With an image shows its tree read-only at DIR, or "
+                      "at a new directory "
+                      "under the run directory; prints the directory. With a container shows its tree with "
+                      "its changes.\n"
+                      "\n"
+                      "The mount stays until 'snap umount', and the image cannot be removed while it is "
+                      "mounted. Set-id programs "
+                      "and device files of the image do not work in it unless --trusted is given.",
        .examples = {{"snap mount debian:12", "Prints a directory with the image's files."},
                     {"snap mount --upto 3 app:1.4 /mnt", "As it was after its third layer."},
                     {"snap mount --only 4 app:1.4", "What the fourth layer alone brought."},
@@ -109,11 +114,13 @@ void AddMount(CommandTree& tree) {
         const auto args = std::make_shared<MountArgs>();
         options.Operand("IMAGE|CONTAINER", args->reference, false, "What to mount");
         options.Operand("DIR", args->directory, false, "Where; an existing directory");
-        options.Number("--layer", args->layer, 1, "Only layer N as it is stored, whiteouts shown as devices 0:0");
+        options.Number("--layer", args->layer, 1,
+                       "Only layer N as it is stored, whiteouts shown as devices 0:0");
         options.Number("--upto", args->upto, 1, "Layers 1 to N, counted from the bottom");
         options.Number("--only", args->only, 1, "Only layer N, whiteouts applied");
         options.Exclusive({"--layer", "--upto", "--only"});
-        options.Flag("--rw", args->read_write, "Writable: an image on a throw-away upper, a container in its own");
+        options.Flag("--rw", args->read_write,
+                     "Writable: an image on a throw-away upper, a container in its own");
         options.Flag("--trusted", args->trusted, "Let set-id programs and device files of the image work");
         return [args](Context& context) { return MountTree(context, *args); };
       });

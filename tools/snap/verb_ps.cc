@@ -16,7 +16,9 @@ struct PsArgs {
   bool all = false, quiet = false, no_trunc = false;
 };
 
-std::string CommandText(const ContainerRecord& container) { return fmt::format("{}", fmt::join(container.args, " ")); }
+std::string CommandText(const ContainerRecord& container) {
+  return fmt::format("{}", fmt::join(container.args, " "));
+}
 
 std::string StatusText(const ContainerRecord& container, bool running, TimePoint now) {
   const std::string_view state = ContainerState(container, running);
@@ -28,7 +30,8 @@ std::string StatusText(const ContainerRecord& container, bool running, TimePoint
   }
   // There is no second start: a container runs since it was made.
   const std::optional<TimePoint> created = ParseRfc3339(container.created);
-  return created ? "Up " + HumanDuration(std::chrono::duration_cast<std::chrono::seconds>(now - *created)) : "Up";
+  return created ? "Up " + HumanDuration(std::chrono::duration_cast<std::chrono::seconds>(now - *created))
+                 : "Up";
 }
 
 Result<int> Ps(Context& context, const PsArgs& args) {
@@ -49,7 +52,8 @@ Result<int> Ps(Context& context, const PsArgs& args) {
       context.Print(id + "\n");
     } else {
       const std::string command = CommandText(container);
-      table.AddRow({id, container.image_name, "\"" + (args.no_trunc ? command : Shorten(command, kCommandColumns)) + "\"",
+      table.AddRow({id, container.image_name,
+                    "\"" + (args.no_trunc ? command : Shorten(command, kCommandColumns)) + "\"",
                     HumanAge(container.created, context.now()), StatusText(container, running, context.now()),
                     container.name});
     }
@@ -69,7 +73,8 @@ void AddPs(CommandTree& tree) {
                 .usage = "[OPTIONS]",
                 .summary = "List containers",
                 .description = "Running ones only, unless -a is given; newest first.",
-                .examples = {{"snap ps -a", "With those that have ended."}, {"snap rm $(snap ps -aq)", "Remove those."}},
+                .examples = {{"snap ps -a", "With those that have ended."},
+                             {"snap rm $(snap ps -aq)", "Remove those."}},
                 .default_format = "table"},
                [](OptionSet& options) -> CommandTree::Action {
                  const auto args = std::make_shared<PsArgs>();

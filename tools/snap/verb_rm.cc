@@ -19,11 +19,13 @@ struct RmArgs {
 Result<ContainerRecord> RemoveOne(Context& context, Store& store, const std::vector<LiveMount>& mounts,
                                   const std::string& reference, bool force) {
   SNAP_TRY(const ContainerRecord container, FindContainer(context, store, reference));
-  const auto mount = std::find_if(mounts.begin(), mounts.end(),
-                                  [&](const LiveMount& live) { return live.record.container == container.id; });
+  const auto mount = std::find_if(mounts.begin(), mounts.end(), [&](const LiveMount& live) {
+    return live.record.container == container.id;
+  });
   if (mount != mounts.end()) {
     context.SetHint(fmt::format("'snap umount {}' first", mount->record.id));
-    return MakeError(ErrorCode::kBusy, "container {} is mounted at {}", Quote(reference), Quote(mount->record.target));
+    return MakeError(ErrorCode::kBusy, "container {} is mounted at {}", Quote(reference),
+                     Quote(mount->record.target));
   }
   if (Store::IsRunning(container)) {
     if (!force) {
@@ -61,18 +63,20 @@ Result<int> Rm(Context& context, const RmArgs& args) {
 }  // namespace
 
 void AddRm(CommandTree& tree) {
-  tree.AddVerb({.name = "rm",
-                .usage = "[OPTIONS] CONTAINER...",
-                .summary = "Remove containers",
-                .description = "Removes containers that have ended, with the changes they made. Prints what was removed.",
-                .examples = {{"snap rm calm-heron", "By name."}, {"snap rm -f 4a7d", "Kill it first if it runs."}},
-                .default_format = "table"},
-               [](OptionSet& options) -> CommandTree::Action {
-                 const auto args = std::make_shared<RmArgs>();
-                 options.Operands("CONTAINER", args->references, true, "Names or ids of containers");
-                 options.Flag("-f,--force", args->force, "Kill running containers");
-                 return [args](Context& context) { return Rm(context, *args); };
-               });
+  tree.AddVerb(
+      {.name = "rm",
+       .usage = "[OPTIONS] CONTAINER...",
+       .summary = "Remove containers",
+       .description =
+           "Removes containers that have ended, with the changes they made. Prints what was removed.",
+       .examples = {{"snap rm calm-heron", "By name."}, {"snap rm -f 4a7d", "Kill it first if it runs."}},
+       .default_format = "table"},
+      [](OptionSet& options) -> CommandTree::Action {
+        const auto args = std::make_shared<RmArgs>();
+        options.Operands("CONTAINER", args->references, true, "Names or ids of containers");
+        options.Flag("-f,--force", args->force, "Kill running containers");
+        return [args](Context& context) { return Rm(context, *args); };
+      });
 }
 
 }  // namespace snap::cli

@@ -32,12 +32,15 @@ Result<Store::RemovedImage> RemoveOne(Context& context, Store& store, const std:
     });
     if (mount != mounts.end()) {
       context.SetHint(fmt::format("'snap umount {}' first", mount->record.id));
-      return MakeError(ErrorCode::kBusy, "image {} is mounted at {}", Quote(reference), Quote(mount->record.target));
+      return MakeError(ErrorCode::kBusy, "image {} is mounted at {}", Quote(reference),
+                       Quote(mount->record.target));
     }
   }
   Result<Store::RemovedImage> removed = store.RemoveImage(reference, force);
   if (!removed.ok() && removed.error().code() == ErrorCode::kBusy) {
-    context.SetHint("'snap ps -a' shows the containers; 'snap rm' removes them, 'snap rmi -f' the image under stopped ones");
+    context.SetHint(
+        "'snap ps -a' shows the containers; 'snap rm' removes them, 'snap rmi -f' the image under stopped "
+        "ones");
   }
   return removed;
 }
@@ -63,7 +66,8 @@ Result<int> Rmi(Context& context, const RmiArgs& args) {
                       {"layers", std::move(layers)}});
       continue;
     }
-    for (const std::string& name : removed->untagged) context.Print("Untagged: " + EscapeUnprintable(name) + "\n");
+    for (const std::string& name : removed->untagged)
+      context.Print("Untagged: " + EscapeUnprintable(name) + "\n");
     if (removed->deleted) context.Print("Deleted: " + removed->deleted->ToString() + "\n");
     for (const LayerId& layer : removed->layers) context.Print("Deleted layer: " + layer.ToString() + "\n");
   }
@@ -74,21 +78,23 @@ Result<int> Rmi(Context& context, const RmiArgs& args) {
 }  // namespace
 
 void AddRmi(CommandTree& tree) {
-  tree.AddVerb({.name = "rmi",
-                .usage = "[OPTIONS] IMAGE...",
-                .summary = "Remove images",
-                .description = "A name of an image that has several goes alone. The last name, or an id, removes the image "
-                               "with all names, and the layers that no other image uses. An image that is mounted or that "
-                               "a container uses is kept.",
-                .examples = {{"snap rmi debian:12", "By name."},
-                             {"snap rmi -f 4a7d", "By the beginning of its id, even if a stopped container uses it."}},
-                .default_format = "table"},
-               [](OptionSet& options) -> CommandTree::Action {
-                 const auto args = std::make_shared<RmiArgs>();
-                 options.Operands("IMAGE", args->references, true, "Names or ids of images");
-                 options.Flag("-f,--force", args->force, "Also when a stopped container uses the image");
-                 return [args](Context& context) { return Rmi(context, *args); };
-               });
+  tree.AddVerb(
+      {.name = "rmi",
+       .usage = "[OPTIONS] IMAGE...",
+       .summary = "Remove images",
+       .description =
+           "A name of an image that has several goes alone. The last name, or an id, removes the image "
+           "with all names, and the layers that no other image uses. An image that is mounted or that "
+           "a container uses is kept.",
+       .examples = {{"snap rmi debian:12", "By name."},
+                    {"snap rmi -f 4a7d", "By the beginning of its id, even if a stopped container uses it."}},
+       .default_format = "table"},
+      [](OptionSet& options) -> CommandTree::Action {
+        const auto args = std::make_shared<RmiArgs>();
+        options.Operands("IMAGE", args->references, true, "Names or ids of images");
+        options.Flag("-f,--force", args->force, "Also when a stopped container uses the image");
+        return [args](Context& context) { return Rmi(context, *args); };
+      });
 }
 
 }  // namespace snap::cli

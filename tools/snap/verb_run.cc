@@ -1,6 +1,7 @@
 // snap run: starts a container from an image and stays in front of it until it ends.
-// Invariant: the record exists before the container and is updated or removed after it; if this process is killed, the
-// kernel kills the container with it and the next snap command finds the record of a dead launcher.
+// Invariant: the record exists before the container and is updated or removed after it; if this process is
+// killed, the kernel kills the container with it and the next snap command finds the record of a dead
+// launcher.
 #include <csignal>
 #include <thread>
 
@@ -45,7 +46,8 @@ class InitRecorder {
           if (!start.ok()) return;
           record.init_start_time = *start;
           if (const Result<void> updated = store.UpdateContainer(record); !updated.ok()) {
-            log::Warning("{}, other commands know this container by its launcher only", updated.error().message());
+            log::Warning("{}, other commands know this container by its launcher only",
+                         updated.error().message());
           }
         }) {}
   InitRecorder(const InitRecorder&) = delete;
@@ -56,7 +58,8 @@ class InitRecorder {
   std::thread thread_;
 };
 
-Result<RunRequest> ReadRequest(const RunArgs& args, const std::vector<std::string>& command, const std::string& hostname) {
+Result<RunRequest> ReadRequest(const RunArgs& args, const std::vector<std::string>& command,
+                               const std::string& hostname) {
   RunRequest request;
   request.entrypoint = args.entrypoint;
   request.command = command;
@@ -65,8 +68,8 @@ Result<RunRequest> ReadRequest(const RunArgs& args, const std::vector<std::strin
   request.user = args.user;
   request.hostname = hostname;
   for (const std::string& path : args.env_files) {
-    SNAP_TRY_SYS(std::string text, sys::ReadFileAt(FdRef::Cwd(), path.c_str(), kMaxEnvFile), "read environment file {}",
-                 Quote(path));
+    SNAP_TRY_SYS(std::string text, sys::ReadFileAt(FdRef::Cwd(), path.c_str(), kMaxEnvFile),
+                 "read environment file {}", Quote(path));
     SNAP_TRY_VOID(ParseEnvFile(text, path));  // again in PlanRun, but here the file has a name
     request.env_files.push_back(std::move(text));
   }
@@ -103,8 +106,8 @@ Result<void> Close(Store& store, ContainerRecord record, int exit_code) {
 }
 
 /// From the record to the end of the container; the exit status to pass on.
-Result<int, runtime::LaunchError> Launch(Store& store, const ImageRecord& image, const ContainerRecord& record,
-                                         const runtime::ContainerSpec& spec) {
+Result<int, runtime::LaunchError> Launch(Store& store, const ImageRecord& image,
+                                         const ContainerRecord& record, const runtime::ContainerSpec& spec) {
   MountOptions options;
   options.volatile_upper = record.remove_at_exit;
   Result<Mount> rootfs = store.MountImage(image, {}, record.id, options);
@@ -133,8 +136,8 @@ Result<int> Run(Context& context, const RunArgs& args) {
   }
   SNAP_TRY(std::vector<runtime::BindMount> binds, ReadVolumes(args));
 
-  // The database's threads must not take signals that are meant for the container: they inherit this mask. What comes
-  // before the container runs is passed to it then.
+  // The database's threads must not take signals that are meant for the container: they inherit this mask.
+  // What comes before the container runs is passed to it then.
   SNAP_TRY_SYS_VOID(sys::BlockAllSignals(), "block signals");
   SNAP_TRY(Store* const store, context.OpenStore());
   SNAP_TRY(const ImageRecord image, FindImage(context, *store, args.image));
@@ -153,7 +156,8 @@ Result<int> Run(Context& context, const RunArgs& args) {
   record.remove_at_exit = args.remove;
   SNAP_TRY_SYS(record.boot_id, sys::BootId(), "read the boot id");
   record.launcher_pid = sys::Pid();
-  SNAP_TRY_SYS(record.launcher_start_time, sys::ProcessStartTime(sys::Pid()), "read this process' start time");
+  SNAP_TRY_SYS(record.launcher_start_time, sys::ProcessStartTime(sys::Pid()),
+               "read this process' start time");
 
   runtime::ContainerSpec spec;
   spec.id = record.id;
@@ -177,7 +181,8 @@ Result<int> Run(Context& context, const RunArgs& args) {
 
   Result<ContainerRecord> created = store->CreateContainer(std::move(record));
   if (!created.ok()) {
-    if (created.error().code() == ErrorCode::kExists) context.SetHint("choose another --name, or 'snap rm' the old one");
+    if (created.error().code() == ErrorCode::kExists)
+      context.SetHint("choose another --name, or 'snap rm' the old one");
     return std::move(created).error();
   }
   const Result<int, runtime::LaunchError> status = Launch(*store, image, *created, spec);
@@ -199,33 +204,42 @@ void AddRun(CommandTree& tree) {
       {.name = "run",
        .usage = "[OPTIONS] IMAGE [COMMAND [ARG...]]",
        .summary = "Run a program in a container made from an image",
-       .description =
-           "Starts the image's program, or COMMAND with the image's entrypoint, in namespaces and with a tree of its own, "
-           "and waits for its end. Options come before IMAGE; what follows belongs to the command. Signals are passed on.\n"
-           "\n"
-           "Exit status: 125 when snap itself failed, 126 when the command cannot be executed, 127 when it is not found, "
-           "otherwise the command's own, 128 + N when signal N ended it.",
+       .description = "Starts the image's program, or COMMAND with the image's entrypoint, in namespaces and "
+                      "with a tree of its own, "
+                      "and waits for its end. Options come before IMAGE; what follows belongs to the "
+                      "command. Signals are passed on.\n"
+                      "\n"
+                      "Exit status: 125 when snap itself failed, 126 when the command cannot be executed, "
+                      "127 when it is not found, "
+                      "otherwise the command's own, 128 + N when signal N ended it.",
        .examples = {{"snap run --rm -it debian:12 bash", "A shell; everything is gone at its end."},
-                    {"snap run --rm -v $PWD:/src:ro -w /src debian:12 ls -l", "With a directory of the host."},
-                    {"snap run -e LANG=C -u www-data --name web debian:12 id", "As another user; kept for 'snap diff web'."}},
+                    {"snap run --rm -v $PWD:/src:ro -w /src debian:12 ls -l",
+                     "With a directory of the host."},
+                    {"snap run -e LANG=C -u www-data --name web debian:12 id",
+                     "As another user; kept for 'snap diff web'."}},
        .command_follows = true,
        .failure_status = kOwnFailure},
       [](OptionSet& options) -> CommandTree::Action {
         const auto args = std::make_shared<RunArgs>();
-        options.Operand("IMAGE", args->image, true, "Name or id of an image; the command and its arguments follow");
+        options.Operand("IMAGE", args->image, true,
+                        "Name or id of an image; the command and its arguments follow");
         options.Flag("--rm", args->remove, "Remove the container when it ends");
         options.Flag("-i,--interactive", args->interactive, "Pass standard input on");
         options.Flag("-t,--tty", args->terminal, "Give it a terminal; implies -i");
-        options.Texts("-e,--env", args->env, "NAME[=VALUE]", "Set a variable; without a value, to the caller's");
+        options.Texts("-e,--env", args->env, "NAME[=VALUE]",
+                      "Set a variable; without a value, to the caller's");
         options.Texts("--env-file", args->env_files, "FILE", "Set variables from lines NAME=VALUE");
-        options.Texts("-v,--volume", args->volumes, "SOURCE:TARGET[:ro]", "Show a file or directory of the host");
+        options.Texts("-v,--volume", args->volumes, "SOURCE:TARGET[:ro]",
+                      "Show a file or directory of the host");
         options.Text("-w,--workdir", args->working_dir, "PATH", "Working directory");
         options.Text("-u,--user", args->user, "USER[:GROUP]", "User and group, by name or number");
         options.Text("--name", args->name, "NAME", "Name of the container; without it, one is made up");
         options.Flag("--read-only", args->read_only, "Make the container's tree read-only");
         options.Text("--hostname", args->hostname, "NAME", "Host name; without it, the container's short id");
-        options.Choice("--network", args->network, {"none", "host"}, "none: only loopback (default); host: the host's");
-        options.OptionalText("--entrypoint", args->entrypoint, "PROGRAM", "Instead of the image's entrypoint and command");
+        options.Choice("--network", args->network, {"none", "host"},
+                       "none: only loopback (default); host: the host's");
+        options.OptionalText("--entrypoint", args->entrypoint, "PROGRAM",
+                             "Instead of the image's entrypoint and command");
         return [args](Context& context) { return Run(context, *args); };
       });
 }

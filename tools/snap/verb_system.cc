@@ -15,10 +15,17 @@ Result<int> DiskUse(Context& context) {
   SNAP_TRY(Store* const store, context.OpenStore());
   SNAP_TRY(const DiskUsage usage, store->Usage());
   Json rows = Json::array();
-  Table table({{"TYPE"}, {"COUNT", Table::Align::kRight}, {"SIZE", Table::Align::kRight}, {"RECLAIMABLE", Table::Align::kRight}});
+  Table table({{"TYPE"},
+               {"COUNT", Table::Align::kRight},
+               {"SIZE", Table::Align::kRight},
+               {"RECLAIMABLE", Table::Align::kRight}});
   for (const DiskUsage::Row& row : usage.rows) {
-    rows.push_back({{"kind", row.kind}, {"count", row.count}, {"bytes", row.bytes}, {"reclaimable_bytes", row.reclaimable_bytes}});
-    table.AddRow({row.kind, std::to_string(row.count), HumanSize(row.bytes), HumanSize(row.reclaimable_bytes)});
+    rows.push_back({{"kind", row.kind},
+                    {"count", row.count},
+                    {"bytes", row.bytes},
+                    {"reclaimable_bytes", row.reclaimable_bytes}});
+    table.AddRow(
+        {row.kind, std::to_string(row.count), HumanSize(row.bytes), HumanSize(row.reclaimable_bytes)});
   }
   context.Print(context.json() ? RenderJson(rows) : table.Render());
   return kExitOk;
@@ -57,9 +64,9 @@ Result<int> Check(Context& context, const CheckArgs& args) {
       }
       context.Print(table.Render());
     }
-    context.Print(fmt::format("{} layers, {} images, {} containers: {}\n", report.layers, report.images,
-                              report.containers,
-                              open == 0 ? std::string("clean") : fmt::format("{} {}", open, open == 1 ? "problem" : "problems")));
+    context.Print(fmt::format(
+        "{} layers, {} images, {} containers: {}\n", report.layers, report.images, report.containers,
+        open == 0 ? std::string("clean") : fmt::format("{} {}", open, open == 1 ? "problem" : "problems")));
     if (open > 0 && !args.repair) context.Note("hint: 'snap system check --repair' does what REPAIR says\n");
   }
   return open == 0 ? kExitOk : kExitIntegrity;
@@ -78,7 +85,8 @@ Result<int> Gc(Context& context, const GcArgs& args) {
     SNAP_TRY(const MountsRegistry::Lock lock, registry->Acquire());
     SNAP_TRY(const std::vector<MountRecord> records, registry->List());
     SNAP_TRY(const std::vector<MountsRegistry::State> states, registry->StatesOf(records));
-    for (const MountsRegistry::State state : states) stale_mounts += state == MountsRegistry::State::kGone ? 1U : 0U;
+    for (const MountsRegistry::State state : states)
+      stale_mounts += state == MountsRegistry::State::kGone ? 1U : 0U;
     if (!args.dry_run) SNAP_TRY_VOID(CleanStale(*store, *registry, lock));
     SNAP_TRY(orphan_uppers, CleanOrphanUppers(*store, *registry, lock, !args.dry_run));
   }
@@ -118,19 +126,20 @@ Result<int> Info(Context& context) {
     for (const auto& [name, available, detail] : features) {
       feature_list.push_back({{"name", name}, {"available", available}, {"detail", detail}});
     }
-    context.Print(RenderJson({{"version", kVersion},
-                              {"root", settings.root},
-                              {"run_dir", settings.run_dir},
-                              {"config", settings.config_path},
-                              {"durability", DurabilityName(settings.durability)},
-                              {"setting_sources", settings.sources},
-                              {"images", images.size()},
-                              {"layers", layers.size()},
-                              {"containers", containers.size()},
-                              {"containers_running", running},
-                              {"kernel", sys::KernelRelease()},
-                              {"processors", sys::ProcessorCount()},
-                              {"backend", {{"name", store->backend().name()}, {"features", std::move(feature_list)}}}}));
+    context.Print(RenderJson(
+        {{"version", kVersion},
+         {"root", settings.root},
+         {"run_dir", settings.run_dir},
+         {"config", settings.config_path},
+         {"durability", DurabilityName(settings.durability)},
+         {"setting_sources", settings.sources},
+         {"images", images.size()},
+         {"layers", layers.size()},
+         {"containers", containers.size()},
+         {"containers_running", running},
+         {"kernel", sys::KernelRelease()},
+         {"processors", sys::ProcessorCount()},
+         {"backend", {{"name", store->backend().name()}, {"features", std::move(feature_list)}}}}));
     return kExitOk;
   }
   const auto from = [&](const char* setting) { return " (" + settings.sources.at(setting) + ")"; };
@@ -147,7 +156,8 @@ Result<int> Info(Context& context) {
       {"Processors", std::to_string(sys::ProcessorCount())},
       {"Mounts by", std::string(store->backend().name())}};
   for (const auto& [name, available, detail] : features) {
-    fields.emplace_back("  " + name, (available ? "yes" : "no") + (detail.empty() ? "" : " (" + detail + ")"));
+    fields.emplace_back("  " + name,
+                        (available ? "yes" : "no") + (detail.empty() ? "" : " (" + detail + ")"));
   }
   context.Print(RenderFields(fields));
   return kExitOk;
@@ -157,40 +167,46 @@ Result<int> Info(Context& context) {
 
 void AddSystem(CommandTree& tree) {
   tree.AddGroup("system", "Look after the store");
-  tree.AddVerb({.name = "system df",
-                .usage = "[OPTIONS]",
-                .summary = "Show what the store takes on disk",
-                .description = "RECLAIMABLE is what 'snap system gc', or removing what nobody uses, gives back.",
-                .examples = {{"snap system df", "By kind."}},
-                .default_format = "table"},
-               [](OptionSet&) -> CommandTree::Action { return DiskUse; });
-  tree.AddVerb({.name = "system check",
-                .usage = "[OPTIONS]",
-                .summary = "Check that the store is whole",
-                .description = "Compares the database with what is on disk. Exit status 0 when it is clean or everything was "
-                               "repaired, 6 when problems are left.",
-                .examples = {{"snap system check", "Only look."},
-                             {"snap system check --repair", "Delete what has no owner and forget what has no content."},
-                             {"snap system check --rebuild", "Make a new database from the layers on disk."}},
-                .default_format = "table"},
-               [](OptionSet& options) -> CommandTree::Action {
-                 const auto args = std::make_shared<CheckArgs>();
-                 options.Flag("--repair", args->repair, "Repair what can be repaired");
-                 options.Flag("--rebuild", args->rebuild, "Make the database anew first; names of images are lost");
-                 return [args](Context& context) { return Check(context, *args); };
-               });
-  tree.AddVerb({.name = "system gc",
-                .usage = "[OPTIONS]",
-                .summary = "Delete what nobody needs",
-                .description = "Unfinished layers of programs that are gone, trash, layers of no image, trees of no container, "
-                               "containers of 'run --rm' whose launcher was killed. Images and other containers stay.",
-                .examples = {{"snap system gc --dry-run", "What would go, and how much that is."}},
-                .default_format = "table"},
-               [](OptionSet& options) -> CommandTree::Action {
-                 const auto args = std::make_shared<GcArgs>();
-                 options.Flag("--dry-run", args->dry_run, "Only count");
-                 return [args](Context& context) { return Gc(context, *args); };
-               });
+  tree.AddVerb(
+      {.name = "system df",
+       .usage = "[OPTIONS]",
+       .summary = "Show what the store takes on disk",
+       .description = "RECLAIMABLE is what 'snap system gc', or removing what nobody uses, gives back.",
+       .examples = {{"snap system df", "By kind."}},
+       .default_format = "table"},
+      [](OptionSet&) -> CommandTree::Action { return DiskUse; });
+  tree.AddVerb(
+      {.name = "system check",
+       .usage = "[OPTIONS]",
+       .summary = "Check that the store is whole",
+       .description =
+           "Compares the database with what is on disk. Exit status 0 when it is clean or everything was "
+           "repaired, 6 when problems are left.",
+       .examples = {{"snap system check", "Only look."},
+                    {"snap system check --repair",
+                     "Delete what has no owner and forget what has no content."},
+                    {"snap system check --rebuild", "Make a new database from the layers on disk."}},
+       .default_format = "table"},
+      [](OptionSet& options) -> CommandTree::Action {
+        const auto args = std::make_shared<CheckArgs>();
+        options.Flag("--repair", args->repair, "Repair what can be repaired");
+        options.Flag("--rebuild", args->rebuild, "Make the database anew first; names of images are lost");
+        return [args](Context& context) { return Check(context, *args); };
+      });
+  tree.AddVerb(
+      {.name = "system gc",
+       .usage = "[OPTIONS]",
+       .summary = "Delete what nobody needs",
+       .description =
+           "Unfinished layers of programs that are gone, trash, layers of no image, trees of no container, "
+           "containers of 'run --rm' whose launcher was killed. Images and other containers stay.",
+       .examples = {{"snap system gc --dry-run", "What would go, and how much that is."}},
+       .default_format = "table"},
+      [](OptionSet& options) -> CommandTree::Action {
+        const auto args = std::make_shared<GcArgs>();
+        options.Flag("--dry-run", args->dry_run, "Only count");
+        return [args](Context& context) { return Gc(context, *args); };
+      });
   tree.AddVerb({.name = "system info",
                 .usage = "[OPTIONS]",
                 .summary = "Show settings and what this machine can do",

@@ -30,7 +30,8 @@ void AddTag(CommandTree& tree) {
   tree.AddVerb({.name = "tag",
                 .usage = "[OPTIONS] IMAGE NAME",
                 .summary = "Give an image another name",
-                .description = "A name that another image has moves to this one. A name without a tag means ':latest'.",
+                .description =
+                    "A name that another image has moves to this one. A name without a tag means ':latest'.",
                 .examples = {{"snap tag debian:12 debian:stable", "Both names are the same image now."}},
                 .default_format = "table"},
                [](OptionSet& options) -> CommandTree::Action {

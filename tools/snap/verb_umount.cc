@@ -25,8 +25,10 @@ Result<LiveMount> FindMount(const std::vector<LiveMount>& mounts, const std::str
     if (it->record.id.starts_with(reference)) found.push_back(*it);
   }
   if (found.size() == 1) return found.front();
-  if (found.empty()) return MakeError(ErrorCode::kNotFound, "nothing of snap is mounted as or at {}", Quote(reference));
-  return MakeError(ErrorCode::kInvalidArgument, "{} begins the ids of {} mounts", Quote(reference), found.size());
+  if (found.empty())
+    return MakeError(ErrorCode::kNotFound, "nothing of snap is mounted as or at {}", Quote(reference));
+  return MakeError(ErrorCode::kInvalidArgument, "{} begins the ids of {} mounts", Quote(reference),
+                   found.size());
 }
 
 Result<int> Umount(Context& context, const UmountArgs& args) {
@@ -53,7 +55,8 @@ Result<int> Umount(Context& context, const UmountArgs& args) {
     const Result<void> detached = DetachMount(*store, *registry, lock, mount->record, mount->state);
     if (!detached.ok()) {
       if (detached.error().code() == ErrorCode::kBusy) {
-        context.SetHint(fmt::format("'fuser -vm {}' shows which processes work in there", mount->record.target));
+        context.SetHint(
+            fmt::format("'fuser -vm {}' shows which processes work in there", mount->record.target));
       }
       context.Report(detached.error());
       continue;
@@ -69,19 +72,21 @@ Result<int> Umount(Context& context, const UmountArgs& args) {
 }  // namespace
 
 void AddUmount(CommandTree& tree) {
-  tree.AddVerb({.name = "umount",
-                .usage = "[OPTIONS] DIR|ID...",
-                .summary = "Unmount what 'snap mount' mounted",
-                .description = "Also removes what was made for the mount: its directory, and the changes made in an image "
-                               "mounted with --rw. Prints the directories.",
-                .examples = {{"snap umount /mnt", "By directory."}, {"snap umount -a", "All of them."}},
-                .default_format = "table"},
-               [](OptionSet& options) -> CommandTree::Action {
-                 const auto args = std::make_shared<UmountArgs>();
-                 options.Operands("MOUNT", args->references, false, "Directories or ids of mounts");
-                 options.Flag("-a,--all", args->all, "Unmount everything");
-                 return [args](Context& context) { return Umount(context, *args); };
-               });
+  tree.AddVerb(
+      {.name = "umount",
+       .usage = "[OPTIONS] DIR|ID...",
+       .summary = "Unmount what 'snap mount' mounted",
+       .description =
+           "Also removes what was made for the mount: its directory, and the changes made in an image "
+           "mounted with --rw. Prints the directories.",
+       .examples = {{"snap umount /mnt", "By directory."}, {"snap umount -a", "All of them."}},
+       .default_format = "table"},
+      [](OptionSet& options) -> CommandTree::Action {
+        const auto args = std::make_shared<UmountArgs>();
+        options.Operands("MOUNT", args->references, false, "Directories or ids of mounts");
+        options.Flag("-a,--all", args->all, "Unmount everything");
+        return [args](Context& context) { return Umount(context, *args); };
+      });
 }
 
 }  // namespace snap::cli

@@ -10,7 +10,8 @@ namespace {
 
 Result<int> Version(Context& context) {
   if (context.json()) {
-    context.Print(RenderJson({{"version", kVersion}, {"compiler", __VERSION__}, {"kernel", sys::KernelRelease()}}));
+    context.Print(
+        RenderJson({{"version", kVersion}, {"compiler", __VERSION__}, {"kernel", sys::KernelRelease()}}));
   } else {
     context.Print(fmt::format("snap {}\n", kVersion));
   }

@@ -41,7 +41,11 @@ struct Fixture {
                    options.Exclusive({"--number", "--other"});
                    return nothing;
                  });
-    tree.AddVerb({.name = "go", .usage = "IMAGE [COMMAND]", .summary = "Go", .command_follows = true, .failure_status = 125},
+    tree.AddVerb({.name = "go",
+                  .usage = "IMAGE [COMMAND]",
+                  .summary = "Go",
+                  .command_follows = true,
+                  .failure_status = 125},
                  [&](OptionSet& options) -> CommandTree::Action {
                    options.Operand("IMAGE", image, true, "Image");
                    options.Flag("-i", flag, "Flag");
@@ -58,7 +62,8 @@ struct Fixture {
 
 TEST(CommandTree, BindsOptionsAndOperands) {
   Fixture f;
-  const auto parsed = f.Parse({"do", "-f", "--text=x=y", "in", "-eA=1", "-e", "B", "out1", "--number", "3", "out2"});
+  const auto parsed =
+      f.Parse({"do", "-f", "--text=x=y", "in", "-eA=1", "-e", "B", "out1", "--number", "3", "out2"});
   ASSERT_TRUE(parsed.ok()) << parsed.error().message();
   EXPECT_EQ(parsed->verb->name, "do");
   EXPECT_TRUE(f.flag);
@@ -193,8 +198,10 @@ TEST(Verbs, AreAllDescribedWithExamples) {
   for (const CLI::App* app : AllCommands(tree)) {
     EXPECT_FALSE(SummaryOf(*app).empty() || SummaryOf(*app).ends_with(".")) << FullName(*app);
     for (const OptionLine& line : OptionLines(*app)) {
-      EXPECT_FALSE(line.help.empty() || line.help.ends_with(".")) << FullName(*app) << " " << line.long_names.front();
-      EXPECT_NE(line.type, "TEXT") << FullName(*app) << " " << line.long_names.front() << ": a default of CLI11";
+      EXPECT_FALSE(line.help.empty() || line.help.ends_with("."))
+          << FullName(*app) << " " << line.long_names.front();
+      EXPECT_NE(line.type, "TEXT") << FullName(*app) << " " << line.long_names.front()
+                                   << ": a default of CLI11";
     }
     const VerbInfo* verb = tree.InfoOf(app);
     if (verb == nullptr) continue;
@@ -235,8 +242,8 @@ TEST(ManPages, HaveTheSectionsOfAManual) {
   AddVerbs(tree);
   const std::string root = RenderManPage(tree, tree.root());
   EXPECT_THAT(root, testing::StartsWith(".TH SNAP 1 "));
-  for (const char* section : {".SH NAME", ".SH SYNOPSIS", ".SH COMMANDS", ".SH GLOBAL OPTIONS", ".SH ENVIRONMENT",
-                              ".SH FILES", ".SH EXIT STATUS"}) {
+  for (const char* section : {".SH NAME", ".SH SYNOPSIS", ".SH COMMANDS", ".SH GLOBAL OPTIONS",
+                              ".SH ENVIRONMENT", ".SH FILES", ".SH EXIT STATUS"}) {
     EXPECT_THAT(root, HasSubstr(section));
   }
   for (const CLI::App* app : AllCommands(tree)) {

@@ -49,7 +49,8 @@ TEST(Completion, OffersVerbsWithTheirSummaries) {
 TEST(Completion, HidesWhatIsForScripts) { EXPECT_THAT(Values({"_"}), IsEmpty()); }
 
 TEST(Completion, OffersOptionsOfTheVerbAndGlobalOnes) {
-  EXPECT_THAT(Values({"images", "--"}), IsSupersetOf({"--quiet", "--digests", "--format", "--root", "--help"}));
+  EXPECT_THAT(Values({"images", "--"}),
+              IsSupersetOf({"--quiet", "--digests", "--format", "--root", "--help"}));
   EXPECT_THAT(Values({"images", "-"}), IsSupersetOf({"-q", "--quiet", "-h"}));
   EXPECT_THAT(Values({"images", "--qu"}), ElementsAre("--quiet"));
   EXPECT_THAT(Values({"images", "--"}), Not(Contains("--rm")));

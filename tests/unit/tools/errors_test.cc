@@ -22,9 +22,11 @@ TEST(ExitStatus, FollowsFromTheClassOfTheError) {
 
 TEST(ErrorText, IsOneLineForWhatAndOneForWhatNext) {
   ErrorReport report{ErrorCode::kNotFound, "find image 'x': there is none\nreally\x1b", "look elsewhere", 3};
-  EXPECT_EQ(RenderErrorText(report, false), "snap: find image 'x': there is none\\x0areally\\x1b\nhint: look elsewhere\n");
+  EXPECT_EQ(RenderErrorText(report, false),
+            "snap: find image 'x': there is none\\x0areally\\x1b\nhint: look elsewhere\n");
   report.hint.clear();
-  EXPECT_EQ(RenderErrorText(report, true), "\x1b[1;31msnap:\x1b[0m find image 'x': there is none\\x0areally\\x1b\n");
+  EXPECT_EQ(RenderErrorText(report, true),
+            "\x1b[1;31msnap:\x1b[0m find image 'x': there is none\\x0areally\\x1b\n");
 }
 
 TEST(ErrorText, LeavesEscapesAndUtf8Alone) {
@@ -43,7 +45,8 @@ TEST(ErrorJson, HasCodeMessageHintAndExitStatus) {
 }
 
 TEST(ClosestWord, FindsSlipsAndNothingFarAway) {
-  const std::vector<std::string_view> verbs = {"import", "images", "inspect", "rm", "rmi", "run", "ps", "umount", "mount"};
+  const std::vector<std::string_view> verbs = {"import", "images", "inspect", "rm",   "rmi",
+                                               "run",    "ps",     "umount",  "mount"};
   EXPECT_EQ(ClosestWord("improt", verbs), "import") << "neighbours swapped";
   EXPECT_EQ(ClosestWord("image", verbs), "images");
   EXPECT_EQ(ClosestWord("rum", verbs), "rm");

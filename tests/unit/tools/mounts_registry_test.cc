@@ -1,9 +1,9 @@
 #include "tools/snap/mounts_registry.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 
 #include "fs/base/log.h"
 #include "fs/base/sys_process.h"

@@ -51,11 +51,14 @@ TEST(PlainProgress, SaysOneLineForEachPhase) {
 TEST(RenderBar, FillsTheWidthAndNeverMore) {
   EXPECT_EQ(RenderBar("abc", 500, 1000, 0, 40), "abc           [=======>      ]  500B/1kB");
   for (unsigned columns = 1; columns < 140; ++columns) {
-    EXPECT_LE(DisplayWidth(RenderBar("0123456789ab", 123'456'789, 1'234'567'890, 98'765'432, columns)), columns);
+    EXPECT_LE(DisplayWidth(RenderBar("0123456789ab", 123'456'789, 1'234'567'890, 98'765'432, columns)),
+              columns);
   }
 }
 
-TEST(RenderBar, WithoutATotalHasNoBar) { EXPECT_EQ(RenderBar("abc", 500, 0, 2000, 80), "abc             500B  2kB/s"); }
+TEST(RenderBar, WithoutATotalHasNoBar) {
+  EXPECT_EQ(RenderBar("abc", 500, 0, 2000, 80), "abc             500B  2kB/s");
+}
 
 TEST(RenderBar, MoreBytesThanPromisedIsFull) {
   EXPECT_THAT(RenderBar("abc", 5000, 1000, 0, 60), HasSubstr("=]  1kB/1kB"));

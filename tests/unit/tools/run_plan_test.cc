@@ -21,7 +21,7 @@ std::optional<std::string> Host(const std::string& name) {
 
 struct CommandCase {
   const char* name;
-  Words entrypoint, cmd;              // of the image
+  Words entrypoint, cmd;                // of the image
   std::optional<std::string> override;  // --entrypoint
   Words command;
   Words expected;  // empty: an error
@@ -48,17 +48,17 @@ TEST_P(RunCommand, IsMergedAsDockerDoes) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, RunCommand,
-    testing::Values(CommandCase{"OnlyCmd", {}, {"bash"}, {}, {}, {"bash"}},
-                    CommandCase{"CmdReplaced", {}, {"bash"}, {}, {"ls", "-l"}, {"ls", "-l"}},
-                    CommandCase{"EntrypointAndCmd", {"/init"}, {"serve"}, {}, {}, {"/init", "serve"}},
-                    CommandCase{"ArgumentsReplaceCmdOnly", {"/init"}, {"serve"}, {}, {"check"}, {"/init", "check"}},
-                    CommandCase{"EntrypointAlone", {"/init"}, {}, {}, {}, {"/init"}},
-                    CommandCase{"OverrideDropsCmd", {"/init"}, {"serve"}, "sh", {}, {"sh"}},
-                    CommandCase{"OverrideWithArguments", {"/init"}, {"serve"}, "sh", {"-c", "x"}, {"sh", "-c", "x"}},
-                    CommandCase{"EmptyOverrideNeedsACommand", {"/init"}, {"serve"}, "", {}, {}},
-                    CommandCase{"EmptyOverrideRunsTheCommand", {"/init"}, {"serve"}, "", {"ls"}, {"ls"}},
-                    CommandCase{"NothingAtAll", {}, {}, {}, {}, {}},
-                    CommandCase{"EmptyProgram", {}, {}, {}, {""}, {}}),
+    testing::Values(
+        CommandCase{"OnlyCmd", {}, {"bash"}, {}, {}, {"bash"}},
+        CommandCase{"CmdReplaced", {}, {"bash"}, {}, {"ls", "-l"}, {"ls", "-l"}},
+        CommandCase{"EntrypointAndCmd", {"/init"}, {"serve"}, {}, {}, {"/init", "serve"}},
+        CommandCase{"ArgumentsReplaceCmdOnly", {"/init"}, {"serve"}, {}, {"check"}, {"/init", "check"}},
+        CommandCase{"EntrypointAlone", {"/init"}, {}, {}, {}, {"/init"}},
+        CommandCase{"OverrideDropsCmd", {"/init"}, {"serve"}, "sh", {}, {"sh"}},
+        CommandCase{"OverrideWithArguments", {"/init"}, {"serve"}, "sh", {"-c", "x"}, {"sh", "-c", "x"}},
+        CommandCase{"EmptyOverrideNeedsACommand", {"/init"}, {"serve"}, "", {}, {}},
+        CommandCase{"EmptyOverrideRunsTheCommand", {"/init"}, {"serve"}, "", {"ls"}, {"ls"}},
+        CommandCase{"NothingAtAll", {}, {}, {}, {}, {}}, CommandCase{"EmptyProgram", {}, {}, {}, {""}, {}}),
     [](const auto& test) { return test.param.name; });
 
 Result<RunPlan> Plan(const Words& image_env, const Words& user_env, const Words& files = {}) {
@@ -79,8 +79,9 @@ TEST(RunEnvironment, StartsWithPathAndHostname) {
 }
 
 TEST(RunEnvironment, LaterPlacesReplaceEarlierOnes) {
-  EXPECT_THAT(Plan({"A=image", "B=image", "C=image"}, {"C=user", "D=user", "D=again"}, {"B=file\nC=file\n"})->env,
-              ElementsAre(StartsWith("PATH="), "HOSTNAME=h", "A=image", "B=file", "C=user", "D=again"));
+  EXPECT_THAT(
+      Plan({"A=image", "B=image", "C=image"}, {"C=user", "D=user", "D=again"}, {"B=file\nC=file\n"})->env,
+      ElementsAre(StartsWith("PATH="), "HOSTNAME=h", "A=image", "B=file", "C=user", "D=again"));
 }
 
 TEST(RunEnvironment, ANameAloneTakesTheHostsValueOrIsUnset) {
@@ -93,7 +94,8 @@ TEST(RunEnvironment, ANameAloneTakesTheHostsValueOrIsUnset) {
 TEST(RunEnvironment, VariablesWithoutANameAreRefusedFromUsersAndIgnoredFromImages) {
   EXPECT_EQ(Plan({}, {"=x"}).error().code(), ErrorCode::kInvalidArgument);
   EXPECT_EQ(Plan({}, {""}).error().code(), ErrorCode::kInvalidArgument);
-  EXPECT_THAT(Plan({"=x", "NOVALUE", std::string("A=\0b", 4)}, {})->env, ElementsAre(StartsWith("PATH="), "HOSTNAME=h"));
+  EXPECT_THAT(Plan({"=x", "NOVALUE", std::string("A=\0b", 4)}, {})->env,
+              ElementsAre(StartsWith("PATH="), "HOSTNAME=h"));
 }
 
 TEST(EnvFile, ReadsLinesAndSkipsComments) {

@@ -69,13 +69,15 @@ TEST(Settings, RelativeRootsBecomeAbsolute) {
 }
 
 TEST(Settings, EmptyVariablesAreAsGoodAsNone) {
-  EXPECT_EQ(MergeSettings({}, Variables({{"SNAP_ROOT", ""}, {"NO_COLOR", ""}}), {})->root, "/var/lib/snap-store");
+  EXPECT_EQ(MergeSettings({}, Variables({{"SNAP_ROOT", ""}, {"NO_COLOR", ""}}), {})->root,
+            "/var/lib/snap-store");
   EXPECT_EQ(MergeSettings({}, Variables({{"NO_COLOR", ""}}), {})->color, ColorMode::kAuto);
 }
 
 TEST(Settings, NoColorAndDumbTerminalsTurnColorOffUnlessAFlagTurnsItOn) {
   EXPECT_EQ(MergeSettings({}, Variables({{"NO_COLOR", "1"}}), {})->color, ColorMode::kNever);
-  EXPECT_EQ(MergeSettings({}, Variables({{"NO_COLOR", "1"}}), File("color = \"always\"\n"))->color, ColorMode::kNever);
+  EXPECT_EQ(MergeSettings({}, Variables({{"NO_COLOR", "1"}}), File("color = \"always\"\n"))->color,
+            ColorMode::kNever);
   EXPECT_EQ(MergeSettings({}, Variables({{"TERM", "dumb"}}), {})->color, ColorMode::kNever);
   Flags flags;
   flags.color = "always";

@@ -38,7 +38,9 @@ class Tree {
     return *this;
   }
   Tree& Opaque(const char* path) {
-    EXPECT_TRUE(sys::SetXattrAt(root_, path, whiteout::kOpaqueXattr, std::as_bytes(std::span(whiteout::kOpaqueValue))).ok());
+    EXPECT_TRUE(
+        sys::SetXattrAt(root_, path, whiteout::kOpaqueXattr, std::as_bytes(std::span(whiteout::kOpaqueValue)))
+            .ok());
     return *this;
   }
 
@@ -50,7 +52,8 @@ std::vector<std::string> Lines(const Result<std::vector<Change>>& changes) {
   EXPECT_TRUE(changes.ok()) << changes.error().message();
   std::vector<std::string> lines;
   if (!changes.ok()) return lines;
-  for (const Change& change : *changes) lines.push_back(std::string(1, static_cast<char>(change.kind)) + " " + change.path);
+  for (const Change& change : *changes)
+    lines.push_back(std::string(1, static_cast<char>(change.kind)) + " " + change.path);
   return lines;
 }
 
@@ -67,8 +70,18 @@ TEST(CompareTrees, NamesAddedChangedAndDeletedInOrder) {
   const test::TempDir dir;
   Tree a(dir, "a");
   Tree b(dir, "b");
-  a.Dir("etc").File("etc/same", "x").File("etc/size", "1").File("etc/text", "1234").Dir("gone").File("gone/f", "");
-  b.Dir("etc").File("etc/same", "x").File("etc/size", "22").File("etc/text", "1235").Dir("new").File("new/f", "");
+  a.Dir("etc")
+      .File("etc/same", "x")
+      .File("etc/size", "1")
+      .File("etc/text", "1234")
+      .Dir("gone")
+      .File("gone/f", "");
+  b.Dir("etc")
+      .File("etc/same", "x")
+      .File("etc/size", "22")
+      .File("etc/text", "1235")
+      .Dir("new")
+      .File("new/f", "");
   EXPECT_THAT(Lines(CompareTrees(a.root(), b.root())),
               ElementsAre("C /etc", "C /etc/size", "C /etc/text", "D /gone", "A /new", "A /new/f"));
 }
@@ -77,8 +90,18 @@ TEST(CompareTrees, SeesModesLinksAndTypes) {
   const test::TempDir dir;
   Tree a(dir, "a");
   Tree b(dir, "b");
-  a.File("mode", "", 0644).Link("link", "x").File("to_dir", "").Dir("to_file").File("to_file/f", "").Dir("dir_mode", 0755);
-  b.File("mode", "", 0755).Link("link", "y").Dir("to_dir").File("to_dir/f", "").File("to_file", "").Dir("dir_mode", 0700);
+  a.File("mode", "", 0644)
+      .Link("link", "x")
+      .File("to_dir", "")
+      .Dir("to_file")
+      .File("to_file/f", "")
+      .Dir("dir_mode", 0755);
+  b.File("mode", "", 0755)
+      .Link("link", "y")
+      .Dir("to_dir")
+      .File("to_dir/f", "")
+      .File("to_file", "")
+      .Dir("dir_mode", 0700);
   EXPECT_THAT(Lines(CompareTrees(a.root(), b.root())),
               ElementsAre("C /dir_mode", "C /link", "C /mode", "C /to_dir", "A /to_dir/f", "C /to_file"));
 }
@@ -109,7 +132,12 @@ TEST(ReadUpper, TellsCopiesFromAdditionsAndWhiteouts) {
   Tree lower(dir, "lower");
   Tree upper(dir, "upper");
   lower.Dir("etc").File("etc/passwd", "1").File("etc/gone", "").File("file", "");
-  upper.Dir("etc").File("etc/passwd", "2").Whiteout("etc/gone").File("etc/new", "").Dir("opt").File("opt/x", "");
+  upper.Dir("etc")
+      .File("etc/passwd", "2")
+      .Whiteout("etc/gone")
+      .File("etc/new", "")
+      .Dir("opt")
+      .File("opt/x", "");
   EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root())),
               ElementsAre("C /etc", "D /etc/gone", "A /etc/new", "C /etc/passwd", "A /opt", "A /opt/x"));
 }
@@ -137,7 +165,13 @@ TEST(ReadUpper, MountPointsOfTheLauncherAreNoChange) {
   Tree lower(dir, "lower");
   Tree upper(dir, "upper");
   lower.Dir("etc");
-  upper.Dir("etc").File("etc/hosts", "").File("etc/hostname", "").File("etc/resolv.conf", "").Dir("proc").Dir("sys").Dir("dev");
+  upper.Dir("etc")
+      .File("etc/hosts", "")
+      .File("etc/hostname", "")
+      .File("etc/resolv.conf", "")
+      .Dir("proc")
+      .Dir("sys")
+      .Dir("dev");
   EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root())), IsEmpty());
   upper.File("etc/new", "");
   EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root())), ElementsAre("C /etc", "A /etc/new"));
@@ -148,7 +182,12 @@ TEST(ReadUpper, WhatOnlyLooksLikeAMountPointIsAChange) {
   Tree lower(dir, "lower");
   Tree upper(dir, "upper");
   lower.Dir("etc").File("etc/hosts", "x");
-  upper.Dir("etc").File("etc/hosts", "").File("etc/hostname", "text").Dir("sys").File("sys/x", "").File("proc", "");
+  upper.Dir("etc")
+      .File("etc/hosts", "")
+      .File("etc/hostname", "text")
+      .Dir("sys")
+      .File("sys/x", "")
+      .File("proc", "");
   EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root())),
               ElementsAre("C /etc", "A /etc/hostname", "C /etc/hosts", "A /proc", "A /sys", "A /sys/x"));
 }

@@ -18,7 +18,8 @@ const ConfigKey kKeys[] = {
 };
 
 TEST(Config, ReadsDeclaredKeysAndKnowsWhichAreAbsent) {
-  const auto config = ConfigFile::Parse("# comment\nroot = \"/srv/store\"\ncount = 3\nloud = true\n", "x.toml", kKeys);
+  const auto config =
+      ConfigFile::Parse("# comment\nroot = \"/srv/store\"\ncount = 3\nloud = true\n", "x.toml", kKeys);
   ASSERT_TRUE(config.ok()) << config.error().message();
   EXPECT_EQ(config->String("root"), "/srv/store");
   EXPECT_EQ(config->Unsigned("count"), 3U);
@@ -48,16 +49,17 @@ TEST_P(ConfigRefuses, NamingFileLineAndKey) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, ConfigRefuses,
-    testing::Values(BadConfig{"\n\nrooot = \"/x\"\n", "/etc/x.toml:3: unknown key 'rooot' (known: root, mode, count, loud)"},
+    testing::Values(BadConfig{"\n\nrooot = \"/x\"\n",
+                              "/etc/x.toml:3: unknown key 'rooot' (known: root, mode, count, loud)"},
                     BadConfig{"[section]\nroot = \"/x\"\n", "/etc/x.toml:1: unknown key 'section'"},
                     BadConfig{"root = 5\n", "/etc/x.toml:1: key 'root' must be a string in quotes"},
                     BadConfig{"count = -1\n", "/etc/x.toml:1: key 'count' must be a whole number"},
                     BadConfig{"count = \"1\"\n", "/etc/x.toml:1: key 'count' must be a whole number"},
                     BadConfig{"loud = 1\n", "/etc/x.toml:1: key 'loud' must be true or false"},
-                    BadConfig{"\nmode = \"faast\"\n", "/etc/x.toml:2: key 'mode' is 'faast', not one of fast, safe"},
+                    BadConfig{"\nmode = \"faast\"\n",
+                              "/etc/x.toml:2: key 'mode' is 'faast', not one of fast, safe"},
                     BadConfig{"root = \"/a\"\nroot = \"/b\"\n", "/etc/x.toml:2: "},
-                    BadConfig{"root = \n", "/etc/x.toml:1: "},
-                    BadConfig{"\xff\xfe", "/etc/x.toml:1: "},
+                    BadConfig{"root = \n", "/etc/x.toml:1: "}, BadConfig{"\xff\xfe", "/etc/x.toml:1: "},
                     BadConfig{"\"a\\u001b[31m\" = 1", "/etc/x.toml:1: unknown key 'a\\x1b[31m'"}));
 
 TEST(Config, MissingFileIsNotFoundAndAHugeOneIsRefused) {
