@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "fs/base/sys_file.h"
+#include "fs/base/sys_mount.h"
 
 namespace snap::sys {
 namespace {
@@ -94,6 +96,22 @@ SysResult<std::optional<size_t>> PollReadable(std::span<const FdRef> fds,
     if (polls[i].revents != 0) return std::optional(i);
   }
   return std::optional<size_t>();
+}
+
+SysResult<void> SealExecutable() {
+  constexpr size_t kMaxArguments = size_t{4} << 20U;  // more than the kernel passes on by default
+  SNAP_TRY(const UniqueFd self, OpenAt(FdRef::Cwd(), "/proc/self/exe", O_PATH));
+  struct statvfs where {};
+  if (::fstatvfs(self.get(), &where) < 0) return LastErrno();
+  if ((where.f_flag & ST_RDONLY) != 0) return {};
+  SNAP_TRY(std::string arguments, ReadFileAt(FdRef::Cwd(), "/proc/self/cmdline", kMaxArguments));
+  std::vector<char*> argv;
+  for (size_t at = 0; at < arguments.size(); at = arguments.find('\0', at) + 1) argv.push_back(&arguments[at]);
+  argv.push_back(nullptr);
+  SNAP_TRY(const UniqueFd clone, OpenTree(FdRef::Cwd(), "/proc/self/exe", OPEN_TREE_CLONE));
+  SNAP_TRY_VOID(MountSetAttr(clone, MOUNT_ATTR_RDONLY, 0, 0, false));
+  (void)::syscall(SYS_execveat, clone.get(), "", argv.data(), environ, AT_EMPTY_PATH);
+  return LastErrno();  // only reached when it failed
 }
 
 SysResult<std::string> BootId() {

@@ -41,6 +41,13 @@ SysResult<UniqueFd> SignalFd(const sigset_t& mask);
 SysResult<std::optional<size_t>> PollReadable(std::span<const FdRef> fds,
                                               std::optional<std::chrono::milliseconds> timeout);
 
+/// Makes sure that this program's file cannot be written through /proc/PID/exe: when it is not on a read-only mount, executes
+/// it again (same arguments and environment) from a read-only clone of its mount that exists nowhere else. Returns when that is
+/// so already; does not return after the exec. For launchers, before anything else: a container whose entry is
+/// "#!/proc/self/exe" runs the launcher's own file and could open it for writing later (CVE-2019-5736).
+/// Errors: EPERM without CAP_SYS_ADMIN; ENOSYS before Linux 5.12.
+SysResult<void> SealExecutable();
+
 /// The kernel's random id of this boot (/proc/sys/kernel/random/boot_id), 36 characters. Cached.
 SysResult<std::string> BootId();
 /// "6.18.44-..." (uname).

@@ -129,6 +129,7 @@ Result<int, runtime::LaunchError> Launch(Store& store, const ImageRecord& image,
 }
 
 Result<int> Run(Context& context, const RunArgs& args) {
+  SNAP_TRY_SYS_VOID(sys::SealExecutable(), "protect own executable");
   // -t without a terminal would leave the program with one that nobody can type into.
   if (args.terminal && !sys::IsTerminal(kStdin)) {
     context.SetHint("leave out -t when standard input is a pipe or a file");
