@@ -91,6 +91,19 @@ bool Store::IsRunning(const ContainerRecord& container) {
                                  : IsAlive(container.launcher_pid, container.launcher_start_time);
 }
 
+bool IsOrphan(const ContainerRecord& container) {
+  return container.init_pid != 0 && Store::IsRunning(container) &&
+         !IsAlive(container.launcher_pid, container.launcher_start_time);
+}
+
+void EndOrphan(const ContainerRecord& container) {
+  const SysResult<UniqueFd> init = sys::PidfdOpen(static_cast<pid_t>(container.init_pid));
+  if (!init.ok() || !IsOrphan(container)) return;  // asked again with the process held: its number was not reused
+  (void)sys::PidfdSendSignal(*init, SIGKILL);      // gone in between is as good
+  const FdRef ended[] = {*init};
+  (void)sys::PollReadable(ended, std::chrono::seconds(1));  // one that hangs in the kernel is found again next time
+}
+
 Result<ContainerRecord> Store::CreateContainer(ContainerRecord record) {
   if (!record.name.empty()) SNAP_TRY_VOID(CheckContainerName(record.name));
   if (record.id.empty()) record.id = sys::RandomHex128() + sys::RandomHex128();
@@ -132,7 +145,7 @@ Result<ContainerRecord> Store::CreateContainer(ContainerRecord record) {
     }
     SNAP_TRY(const std::vector<ContainerRecord> containers, metadata.Containers());
     found_dead = std::any_of(containers.begin(), containers.end(),
-                             [](const ContainerRecord& c) { return c.remove_at_exit && !IsRunning(c); });
+                             [](const ContainerRecord& c) { return IsOrphan(c) || (c.remove_at_exit && !IsRunning(c)); });
   }
   // Launchers that were killed could not clean up; the next start does. Their remains must not fail this one.
   if (found_dead) (void)CollectGarbage(false);

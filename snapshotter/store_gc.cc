@@ -42,6 +42,7 @@ Result<GcReport> Store::CollectGarbage(bool dry_run) {
     SNAP_TRY(const std::vector<ContainerRecord> containers, metadata.Containers());
     std::set<std::string> owned;
     for (const ContainerRecord& container : containers) {
+      if (!dry_run && IsOrphan(container)) EndOrphan(container);
       if (!container.remove_at_exit || IsRunning(container)) {
         owned.insert(container.id);
         continue;

@@ -40,4 +40,10 @@ std::vector<FdRef> LowersTopFirst(const std::vector<StackedTree>& trees_top_firs
 /// Allocated bytes of everything below a directory that is on its file system. Cost O(files).
 Result<uint64_t> TreeBytes(FdRef parent, const std::string& name);
 
+/// True for a container whose launcher is dead while its pid 1 lives: nobody supervises it. The kernel ends a container
+/// with its launcher, except when pid 1 has changed its own user (prctl(2), PR_SET_PDEATHSIG).
+bool IsOrphan(const ContainerRecord& container);
+/// Kills an orphan and waits for its end, a second at most.
+void EndOrphan(const ContainerRecord& container);
+
 }  // namespace snap

@@ -220,4 +220,21 @@ case_many_at_once() {
   expect_clean
 }
 
+case_orphan_that_changed_its_user_ends_with_the_next_run() {
+  local i
+  "$SNAP" run --rm --name orphan base /bin/toolbox become >"$work/became" 2>&1 &
+  local launcher=$!
+  for ((i = 0; i < 400; i++)); do
+    ! grep -qs became "$work/became" || ! "$SNAP" ps -q --no-trunc | grep -q . || break
+    sleep 0.05
+  done
+  sleep 0.3  # the launcher records pid 1 a moment after the start
+  kill -KILL $launcher
+  wait $launcher 2>/dev/null || true
+  expect_ok run --rm base true
+  expect_ok ps -aq
+  expect_eq "nothing is left" "$out" ""
+  expect_clean
+}
+
 run_cases
