@@ -1,5 +1,6 @@
 #include "tools/snap/context.h"
 
+#include "fs/base/log.h"
 #include "fs/base/sys_file.h"
 #include "fs/base/sys_process.h"
 #include "overlay/overlay_backend.h"
@@ -36,7 +37,13 @@ Result<Store*> Context::OpenStore() {
     Note(holder ? fmt::format("snap: waiting for the store, which process {} is using\n", *holder)
                 : std::string("snap: waiting for the store, which another process is using\n"));
   };
-  SNAP_TRY(Store store, Store::Open(std::move(options), MakeOverlayBackend()));
+  OverlayOptions overlay;
+  overlay.feature_cache_directory = settings_.run_dir;
+  SNAP_TRY(Store store, Store::Open(std::move(options), MakeOverlayBackend(std::move(overlay))));
+  // Not before: a new store's directory must be empty. Without it every process probes the kernel again.
+  if (const Result<void> made = MakeRunDirectory(settings_.run_dir); !made.ok()) {
+    log::Debug("{}, going on without", made.error().message());
+  }
   store_.emplace(std::move(store));
   return &*store_;
 }

@@ -54,6 +54,8 @@ std::set<std::string> LiveNamespaces() {
 
 }  // namespace
 
+Result<void> MakeRunDirectory(const std::string& run_dir) { return MakeDirectories(run_dir, 0700); }
+
 Result<std::string> OwnMountNamespace() {
   SNAP_TRY_SYS(std::string name, sys::ReadLinkAt(FdRef::Cwd(), "/proc/self/ns/mnt"),
                "read '/proc/self/ns/mnt'");

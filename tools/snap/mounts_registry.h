@@ -78,6 +78,8 @@ class MountsRegistry {
   UniqueFd mounts_;
 };
 
+/// Makes the run directory and what is missing above it (mode 0700).
+Result<void> MakeRunDirectory(const std::string& run_dir);
 /// "mnt:[...]" of this process.
 Result<std::string> OwnMountNamespace();
 
