@@ -270,8 +270,8 @@ TEST_F(ContainerTest, OtherUsersHaveNoCapabilities) {
   EXPECT_EQ(StatusField(outcome, "CapEff"), "0000000000000000");
   EXPECT_EQ(StatusField(outcome, "CapBnd"), "00000000a80425fb");
   EXPECT_EQ(StatusField(outcome, "CapAmb"), "0000000000000000");
-  EXPECT_EQ(outcome.Of("ids")["uid"], Json({1000, 1000, 1000}));
-  EXPECT_EQ(outcome.Of("ids")["gid"], Json({1001, 1001, 1001}));
+  EXPECT_EQ(outcome.Of("ids")["uid"], Json::array({1000, 1000, 1000}));
+  EXPECT_EQ(outcome.Of("ids")["gid"], Json::array({1001, 1001, 1001}));
   EXPECT_THAT(outcome.Of("ids")["groups"].get<std::vector<int>>(), UnorderedElementsAre(1001, 29, 44));
   EXPECT_THAT(outcome.Of("env")["env"].get<std::vector<std::string>>(), Contains("HOME=/home/app"));
 }
@@ -280,9 +280,9 @@ TEST_F(ContainerTest, NoGroupOfTheLauncherIsInherited) {
   const gid_t groups[] = {4242, 4343};
   ASSERT_EQ(::setgroups(2, groups), 0);
   ContainerSpec spec = Probe({"ids"});
-  EXPECT_EQ(Run(spec).Of("ids")["groups"], Json({0}));
+  EXPECT_EQ(Run(spec).Of("ids")["groups"], Json::array({0}));
   spec.user = "1234:5678";
-  EXPECT_EQ(Run(spec).Of("ids")["groups"], Json({5678}));
+  EXPECT_EQ(Run(spec).Of("ids")["groups"], Json::array({5678}));
   ASSERT_EQ(::setgroups(0, nullptr), 0);
 }
 
