@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "fs/base/quote.h"
+#include "fs/object_id.h"
+#include "fs/posix_acl.h"
 #include "fs/whiteout.h"
 
 namespace snap {
@@ -155,9 +157,22 @@ Result<void> Applier::Node(const RelPath& path, const TarEntry& entry) {
                       Filtered(entry));
 }
 
+Result<void> CheckAcls(const TarEntry& entry) {
+  for (const Xattr& xattr : entry.attributes.xattrs) {
+    if (!xattr.name.starts_with("system.posix_acl_") || JudgeXattr(xattr.name, entry.kind) != XattrVerdict::kKeep) continue;
+    if (!IsValidPosixAcl(xattr.value)) {
+      return MakeError(ErrorCode::kInvalidArgument, "xattr {} is not a valid ACL", Quote(xattr.name));
+    }
+  }
+  return {};
+}
+
 Result<void> Applier::Create(const RelPath& path, const TarEntry& entry) {
   if (path.IsRoot() && entry.kind != TarEntry::Kind::kDirectory)
     return Invalid("the root is not a directory");
+  // overlayfs looks for the data of another layer's large file in the layers between before it looks in objects/.
+  if (ObjectId::ParsePath(path.str()).ok()) return Invalid("the name is that of an object");
+  SNAP_TRY_VOID(CheckAcls(entry));
   name_hashes_.push_back(std::hash<std::string_view>()(path.str()));
   switch (entry.kind) {
     case TarEntry::Kind::kRegular:

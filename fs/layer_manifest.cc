@@ -17,7 +17,25 @@ Result<DigestId<Role>> ReadId(const Json& document, const char* key, std::string
   return DigestId<Role>{*digest};
 }
 
+/// The document as text, with the checksum of what it is without it: damage must not read as another, valid document.
+std::string Sealed(Json document) {
+  Xxh3Hasher hasher;
+  const std::string unsealed = DumpJson(document);
+  hasher.Update(std::as_bytes(std::span(unsealed)));
+  document["checksum"] = HexOf(hasher.Finish());
+  return DumpJson(document) + "\n";
+}
+
+Result<Xxh128> ReadHash(const Json& parent, const char* key, std::string_view what) {
+  SNAP_TRY(const std::string text, JsonString(parent, key, what));
+  const std::optional<Xxh128> hash = Xxh128FromHex(text);
+  if (!hash) return MakeError(ErrorCode::kCorrupt, "{}: field '{}' is not a hash: {}", what, key, Quote(text));
+  return *hash;
+}
+
 }  // namespace
+
+std::string_view LayerFormatName(LayerFormat format) { return format == LayerFormat::kTree ? "tree" : "packed"; }
 
 Result<Durability> ParseDurability(std::string_view text) {
   if (text == "full") return Durability::kFull;
@@ -36,7 +54,7 @@ std::string LayerManifestJson(const LayerManifest& manifest) {
       {"diffId", manifest.diff_id.ToString()},
       {"blobBytes", manifest.blob_bytes},
       {"tarBytes", manifest.tar_bytes},
-      {"format", manifest.format},
+      {"format", LayerFormatName(manifest.format)},
       {"entries", manifest.usage.entries},
       {"dataBytes", manifest.usage.data_bytes},
       {"diskBytes", manifest.usage.disk_bytes},
@@ -47,7 +65,17 @@ std::string LayerManifestJson(const LayerManifest& manifest) {
       {"created", manifest.created},
   };
   if (manifest.blob_id) document["blobId"] = manifest.blob_id->ToString();
-  return DumpJson(document) + "\n";
+  if (manifest.format == LayerFormat::kPacked) {
+    document["objectBytes"] = manifest.usage.object_bytes;
+    document["exactTar"] = manifest.exact_tar;
+    document["image"] = {
+        {"dataBegin", manifest.checksums.data_begin},
+        {"dataEnd", manifest.checksums.data_end},
+        {"dataHash", HexOf(manifest.checksums.data)},
+        {"restHash", HexOf(manifest.checksums.rest)},
+    };
+  }
+  return Sealed(std::move(document));
 }
 
 Result<LayerManifest> ParseLayerManifest(std::string_view json, std::string_view what) {
@@ -58,6 +86,9 @@ Result<LayerManifest> ParseLayerManifest(std::string_view json, std::string_view
     return MakeError(ErrorCode::kUnsupported, "{}: version {} is newer than this program's {}", what, version,
                      LayerManifest::kVersion);
   }
+  Json unsealed = document;
+  unsealed.erase("checksum");
+  if (Sealed(std::move(unsealed)) != json) return MakeError(ErrorCode::kCorrupt, "{}: its checksum does not fit", what);
   LayerManifest manifest;
   SNAP_TRY(manifest.id, ReadId<LayerRole>(document, "id", what));
   SNAP_TRY(manifest.diff_id, ReadId<DiffRole>(document, "diffId", what));
@@ -67,10 +98,18 @@ Result<LayerManifest> ParseLayerManifest(std::string_view json, std::string_view
   }
   SNAP_TRY(manifest.blob_bytes, JsonUnsigned(document, "blobBytes", what));
   SNAP_TRY(manifest.tar_bytes, JsonUnsigned(document, "tarBytes", what));
-  SNAP_TRY(manifest.format, JsonString(document, "format", what));
-  if (manifest.format != "tree") {
-    return MakeError(ErrorCode::kUnsupported, "{}: layer format {} is not known to this program", what,
-                     Quote(manifest.format));
+  SNAP_TRY(const std::string format, JsonString(document, "format", what));
+  if (format == LayerFormatName(LayerFormat::kPacked)) {
+    manifest.format = LayerFormat::kPacked;
+    SNAP_TRY(manifest.usage.object_bytes, JsonUnsigned(document, "objectBytes", what));
+    SNAP_TRY(manifest.exact_tar, JsonBoolOr(document, "exactTar", false, what));
+    SNAP_TRY(const Json* const image, JsonObject(document, "image", what));
+    SNAP_TRY(manifest.checksums.data_begin, JsonUnsigned(*image, "dataBegin", what));
+    SNAP_TRY(manifest.checksums.data_end, JsonUnsigned(*image, "dataEnd", what));
+    SNAP_TRY(manifest.checksums.data, ReadHash(*image, "dataHash", what));
+    SNAP_TRY(manifest.checksums.rest, ReadHash(*image, "restHash", what));
+  } else if (format != LayerFormatName(LayerFormat::kTree)) {
+    return MakeError(ErrorCode::kUnsupported, "{}: layer format {} is not known to this program", what, Quote(format));
   }
   SNAP_TRY(manifest.usage.entries, JsonUnsigned(document, "entries", what));
   SNAP_TRY(manifest.usage.data_bytes, JsonUnsigned(document, "dataBytes", what));

@@ -24,7 +24,7 @@ constexpr int kStoreVersion = 1;
 constexpr const char* kStoreFile = "store.json";
 constexpr const char* kStoreFileNew = ".store.json.new";
 constexpr const char* kManifestName = "layer.json";
-constexpr const char* kTreeName = "tree";
+constexpr const char* kTreeName = LayerStage::kTreeName;
 constexpr size_t kMaxManifestBytes = size_t{64} << 10U;
 constexpr mode_t kPrivate = 0700;
 constexpr mode_t kManifestMode = 0600;
@@ -62,7 +62,8 @@ SysResult<bool> IsSameFile(FdRef open_file, FdRef dir, const char* name) {
 /// Everything calls need, shared with the stages so that these may outlive a moved store object.
 struct Directories {
   std::string path;
-  UniqueFd root, layers, staging, trash, snapshots;
+  UniqueFd root, layers, merged, staging, trash, snapshots;
+  std::optional<ObjectStore> objects;  // always there once open
   std::string boot_id;
   std::atomic<uint64_t> next_stage{0};
 
@@ -93,8 +94,9 @@ Result<void> ReplaceFile(FdRef dir, const char* temporary, const char* name, std
   return {};
 }
 
-/// Checks the identification file, or writes it into a directory that holds nothing of anybody's.
-Result<void> Identify(FdRef root, const std::string& path, bool create) {
+/// Checks the identification file, or writes it into a directory that holds nothing of anybody's. Returns the secret of its
+/// objects' ids.
+Result<std::string> Identify(FdRef root, const std::string& path, bool create) {
   const std::string what = Quote(path + "/" + kStoreFile);
   for (bool locked = false;; locked = true) {
     const SysResult<std::string> text = sys::ReadFileAt(root, kStoreFile, kMaxManifestBytes);
@@ -106,8 +108,9 @@ Result<void> Identify(FdRef root, const std::string& path, bool create) {
                          "open store {}: made by a newer version (layout {}, known {})", Quote(path), version,
                          kStoreVersion);
       }
+      SNAP_TRY(std::string secret, JsonString(document, "objectSecret", what));
       if (locked) SNAP_TRY_SYS_VOID(sys::Flock(root, LOCK_UN), "unlock {}", Quote(path));
-      return {};
+      return secret;
     }
     if (!(text.error() == ENOENT)) return Error(text.error(), "read " + what);
     if (!create) {
@@ -124,10 +127,11 @@ Result<void> Identify(FdRef root, const std::string& path, bool create) {
                      "make store {}: the directory is not empty and not a store (it holds {})", Quote(path),
                      Quote(entry.name));
   }
-  const Json document = {{"version", kStoreVersion}, {"objectSecret", sys::RandomHex128()}};
+  std::string secret = sys::RandomHex128();
+  const Json document = {{"version", kStoreVersion}, {"objectSecret", secret}};
   SNAP_TRY_VOID(ReplaceFile(root, kStoreFileNew, kStoreFile, DumpJson(document) + "\n", 0600));
   SNAP_TRY_SYS_VOID(sys::Flock(root, LOCK_UN), "unlock {}", Quote(path));
-  return {};
+  return secret;
 }
 
 Result<UniqueFd> OpenRoot(const std::string& path, bool create) {
@@ -168,10 +172,9 @@ struct LayerStage::State {
   UniqueFd directory;  // holds the shared flock
   UniqueFd tree;
 
+  /// Where it is: whoever is killed meanwhile leaves a stage without a holder, which the next one finds.
   Result<void> Remove() {
-    const SysResult<std::string> trashed = directories->MoveToTrash(boot, name.c_str());
-    if (!trashed.ok()) return Error(trashed.error(), "discard stage " + Quote(name));
-    SNAP_TRY_SYS_VOID(sys::RemoveTree(directories->trash, trashed->c_str()), "delete stage {}", Quote(name));
+    SNAP_TRY_SYS_VOID(sys::RemoveTree(boot, name.c_str()), "delete stage {}", Quote(name));
     return {};
   }
 };
@@ -202,6 +205,7 @@ LayerStore::~LayerStore() = default;
 
 const std::string& LayerStore::root_path() const { return state_->directories->path; }
 FdRef LayerStore::root() const { return state_->directories->root; }
+const ObjectStore& LayerStore::objects() const { return *state_->directories->objects; }
 
 Result<LayerStore> LayerStore::Open(const std::string& root, bool create) {
   std::string path = root;
@@ -212,17 +216,20 @@ Result<LayerStore> LayerStore::Open(const std::string& root, bool create) {
   }
   auto directories = std::make_shared<Directories>();
   SNAP_TRY(directories->root, OpenRoot(path, create));
-  SNAP_TRY_VOID(Identify(directories->root, path, create));
+  SNAP_TRY(const std::string secret, Identify(directories->root, path, create));
   SNAP_TRY(directories->layers, OpenPart(directories->root, path, "layers", create));
+  SNAP_TRY(directories->merged, OpenPart(directories->root, path, "merged", create));
   SNAP_TRY(directories->staging, OpenPart(directories->root, path, "staging", create));
   SNAP_TRY(directories->trash, OpenPart(directories->root, path, "trash", create));
   SNAP_TRY(directories->snapshots, OpenPart(directories->root, path, "snapshots", create));
+  SNAP_TRY(UniqueFd objects, OpenPart(directories->root, path, "objects", create));
+  directories->objects.emplace(std::move(objects), secret);
   SNAP_TRY_SYS(directories->boot_id, sys::BootId(), "read the boot id");
   directories->path = std::move(path);
   return LayerStore(std::make_unique<State>(State{std::move(directories)}));
 }
 
-Result<LayerStage> LayerStore::Stage() {
+Result<LayerStage> LayerStore::Stage(LayerFormat format) {
   const Directories& store = *state_->directories;
   // Between mkdir and flock a stage looks abandoned. Collectors hold staging/ exclusively while they look.
   SNAP_TRY_SYS(const UniqueFd staging, OpenDir(store.root, "staging"), "open staging");
@@ -241,8 +248,10 @@ Result<LayerStage> LayerStore::Stage() {
   LayerStage::State& made = *stage.state_;
   SNAP_TRY_SYS(made.directory, OpenDir(made.boot, made.name.c_str()), "open stage");
   SNAP_TRY_SYS_VOID(sys::Flock(made.directory, LOCK_SH), "lock stage");
-  SNAP_TRY_SYS_VOID(sys::MkdirAt(made.directory, kTreeName, 0755), "make stage's tree");
-  SNAP_TRY_SYS(made.tree, OpenDir(made.directory, kTreeName), "open stage's tree");
+  if (format == LayerFormat::kTree) {
+    SNAP_TRY_SYS_VOID(sys::MkdirAt(made.directory, kTreeName, 0755), "make stage's tree");
+    SNAP_TRY_SYS(made.tree, OpenDir(made.directory, kTreeName), "open stage's tree");
+  }
   SNAP_FAULT_POINT("layer.stage.made");
   return stage;
 }
@@ -311,6 +320,54 @@ Result<UniqueFd> LayerStore::OpenTree(const LayerId& id) const {
   return std::move(tree).value();
 }
 
+namespace {
+
+Result<UniqueFd> OpenFile(FdRef layers, const LayerId& id, const char* name) {
+  const std::string path = id.Hex() + "/" + name;
+  SNAP_TRY_SYS(UniqueFd file, sys::OpenAt(layers, path.c_str(), O_RDONLY | O_NOFOLLOW), "open {} of layer {}", name,
+               id.ToString());
+  return file;
+}
+
+}  // namespace
+
+Result<UniqueFd> LayerStore::OpenImage(const LayerId& id) const {
+  return OpenFile(state_->directories->layers, id, LayerStage::kImageName);
+}
+Result<UniqueFd> LayerStore::OpenTarIndex(const LayerId& id) const {
+  return OpenFile(state_->directories->layers, id, LayerStage::kTarIndexName);
+}
+
+Result<UniqueFd> LayerStore::OpenMerged(const std::string& name) const {
+  SNAP_TRY_SYS(UniqueFd image, sys::OpenAt(state_->directories->merged, name.c_str(), O_RDONLY | O_NOFOLLOW),
+               "open merged image {}", Quote(name));
+  return image;
+}
+
+Result<void> LayerStore::AddMerged(LayerStage stage, const std::string& name) {
+  SNAP_TRY_SYS(const UniqueFd image, sys::OpenAt(stage.directory(), LayerStage::kImageName, O_RDONLY | O_NOFOLLOW),
+               "open merged image {}", Quote(name));
+  SNAP_TRY_SYS_VOID(sys::Fdatasync(image), "flush merged image {}", Quote(name));
+  const SysResult<void> renamed = sys::RenameAt(stage.directory(), LayerStage::kImageName, state_->directories->merged,
+                                                name.c_str(), RENAME_NOREPLACE);
+  if (!renamed.ok() && !(renamed.error() == EEXIST)) return Error(renamed.error(), "name merged image " + Quote(name));
+  return {};
+}
+
+Result<std::vector<std::string>> LayerStore::ListMerged() const {
+  SNAP_TRY_SYS(const UniqueFd merged, sys::OpenAt(state_->directories->merged, ".", O_RDONLY | O_DIRECTORY), "open merged");
+  SNAP_TRY_SYS(const std::vector<sys::DirEntry> entries, sys::ListDir(merged), "list merged");
+  std::vector<std::string> names;
+  for (const sys::DirEntry& entry : entries) names.push_back(entry.name);
+  return names;
+}
+
+Result<void> LayerStore::RemoveMerged(const std::string& name) {
+  const SysResult<void> removed = sys::UnlinkAt(state_->directories->merged, name.c_str());
+  if (!removed.ok() && !(removed.error() == ENOENT)) return Error(removed.error(), "remove merged image " + Quote(name));
+  return {};
+}
+
 Result<std::vector<LayerId>> LayerStore::List() const {
   SNAP_TRY_SYS(const std::vector<sys::DirEntry> entries, sys::ListDir(state_->directories->layers),
                "list layers");
@@ -339,10 +396,32 @@ Result<void> LayerStore::Discard(const LayerId& id) {
   return {};
 }
 
+Result<void> LayerStore::DiscardObjects(const std::vector<ObjectId>& objects) {
+  if (objects.empty()) return {};
+  const Directories& store = *state_->directories;
+  // Not straight into the trash, where others delete what nobody holds.
+  SNAP_TRY(LayerStage stage, Stage(LayerFormat::kPacked));
+  uint64_t number = 0;
+  for (const ObjectId& object : objects) {
+    const std::string path = object.Path();
+    const SysResult<void> moved = sys::RenameAt(store.objects->directory(), path.c_str(), stage.directory(),
+                                                std::to_string(number++).c_str(), RENAME_NOREPLACE);
+    if (!moved.ok() && !(moved.error() == ENOENT)) return Error(moved.error(), "discard object " + Quote(path));
+  }
+  SNAP_TRY_SYS(const std::string trashed, store.MoveToTrash(stage.state_->boot, stage.state_->name.c_str()),
+               "discard objects");
+  stage.state_.reset();
+  SNAP_FAULT_POINT("objects.discarded");
+  return {};
+}
+
 Result<void> LayerStore::DiscardForeign(Place place, const std::string& entry) {
   const Directories& store = *state_->directories;
   SNAP_TRY_SYS(const std::string trashed,
-               store.MoveToTrash(place == Place::kLayers ? store.layers : store.snapshots, entry.c_str()),
+               store.MoveToTrash(place == Place::kLayers      ? store.layers.ref()
+                                 : place == Place::kSnapshots ? store.snapshots.ref()
+                                                              : store.objects->directory(),
+                                 entry.c_str()),
                "discard {}", Quote(entry));
   return {};
 }
@@ -453,6 +532,26 @@ Result<std::vector<LayerPin>> LayerStore::CommitAll(std::vector<StagedLayer> lay
     return std::move(finished).error();
   }
   return pins;
+}
+
+Result<LayerManifest> LayerStore::Replace(LayerStage stage, LayerManifest manifest) {
+  const Directories& store = *state_->directories;
+  const LayerStage::State& made = *stage.state_;
+  const std::string name = manifest.id.Hex();
+  manifest.boot_id = store.boot_id;
+  manifest.durable = true;
+  SNAP_TRY_VOID(WriteNewFile(stage.directory(), kManifestName, LayerManifestJson(manifest), kManifestMode));
+  SNAP_TRY_SYS_VOID(sys::SyncFs(stage.directory()), "flush layer {}", manifest.id.ToString());
+  SNAP_TRY_SYS(const UniqueFd old, OpenDir(store.layers, name.c_str()), "replace layer {}", manifest.id.ToString());
+  SNAP_TRY_SYS(const bool locked, TryLockExclusive(old), "lock layer {}", manifest.id.ToString());
+  if (!locked) return MakeError(ErrorCode::kBusy, "replace layer {}: an import is using it", manifest.id.ToString());
+  SNAP_TRY_SYS(const bool same, IsSameFile(old, store.layers, name.c_str()), "look at layer {}", manifest.id.ToString());
+  if (!same) return MakeError(ErrorCode::kNotFound, "replace layer {}: somebody else did", manifest.id.ToString());
+  SNAP_TRY_SYS_VOID(sys::RenameAt(made.boot, made.name.c_str(), store.layers, name.c_str(), RENAME_EXCHANGE),
+                    "replace layer {}", manifest.id.ToString());
+  SNAP_FAULT_POINT("layer.replace.after_exchange");
+  SNAP_TRY_SYS_VOID(sys::Fsync(store.layers), "flush layers/");
+  return manifest;  // the stage is the old layer now, and goes with its owner
 }
 
 // --- uppers

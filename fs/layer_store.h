@@ -1,6 +1,8 @@
 // LayerStore: committed layers as directories on disk, and the protocol that makes them appear and vanish
 // whole.
-//   <root>/layers/<hex>/            committed: layer.json + tree/
+//   <root>/layers/<hex>/            committed: layer.json + tree/, or layer.json + layer.erofs + tar.idx
+//   <root>/objects/xx/<id>          the large files of packed layers, see object_store.h
+//   <root>/merged/<hex>             the metadata of a stack of packed layers in one image: a cache
 //   <root>/staging/<boot_id>/<r>/   being made; its flock is held by the maker; of another boot = garbage
 //   <root>/trash/<r>/               being deleted
 //   <root>/snapshots/<name>/        active uppers: fs/ + work/
@@ -21,7 +23,9 @@
 #include "fs/base/digest.h"
 #include "fs/base/result.h"
 #include "fs/base/unique_fd.h"
+#include "fs/image_checksums.h"
 #include "fs/layer_writer.h"
+#include "fs/object_store.h"
 
 namespace snap {
 
@@ -38,6 +42,12 @@ enum class Durability {
 Result<Durability> ParseDurability(std::string_view text);
 std::string_view DurabilityName(Durability durability);
 
+enum class LayerFormat {
+  kTree,    ///< a directory, as overlayfs wants it
+  kPacked,  ///< one EROFS image with metadata and small files; large files are objects
+};
+std::string_view LayerFormatName(LayerFormat format);  ///< "tree", "packed"
+
 /// The content of layer.json: enough to rebuild the database row.
 struct LayerManifest {
   static constexpr int kVersion = 1;
@@ -46,8 +56,10 @@ struct LayerManifest {
   std::optional<BlobId> blob_id;  ///< the compressed blob it came from, if there was one
   uint64_t blob_bytes = 0;
   uint64_t tar_bytes = 0;  ///< uncompressed
-  std::string format = "tree";
+  LayerFormat format = LayerFormat::kTree;
   LayerUsage usage;
+  ImageChecksums checksums;  ///< packed
+  bool exact_tar = false;    ///< packed: tar.idx gives the tar of the DiffId
   std::string boot_id;  ///< of the boot that committed it
   bool durable = true;  ///< false: committed with Durability::kNone
   /// The tree was completed from the layers below: it is only right on top of the stack that `id` (a ChainId)
@@ -65,10 +77,14 @@ Result<LayerManifest> ParseLayerManifest(std::string_view json, std::string_view
 /// A layer being made. Dropping it deletes the directory.
 class LayerStage {
  public:
+  static constexpr const char* kTreeName = "tree";
+  static constexpr const char* kImageName = "layer.erofs";
+  static constexpr const char* kTarIndexName = "tar.idx";
+
   LayerStage(LayerStage&&) noexcept;
   LayerStage& operator=(LayerStage&&) noexcept;
   ~LayerStage();
-  /// The empty directory that becomes tree/.
+  /// The empty directory that becomes tree/. A stage for a packed layer has none.
   FdRef tree() const;
   /// The stage itself: opened before anything was written below it, so that syncfs through it sees every
   /// error.
@@ -110,7 +126,10 @@ class LayerStore {
   const std::string& root_path() const;
   FdRef root() const;
 
-  Result<LayerStage> Stage();
+  /// In objects/. Threads: safe.
+  const ObjectStore& objects() const;
+
+  Result<LayerStage> Stage(LayerFormat format = LayerFormat::kTree);
   /// Publishes the stage as `manifest.id`. When that layer is there already, the stage is discarded and the
   /// existing layer's manifest returned. Durability on return as `durability` says. Fault points:
   /// layer.commit.*. An existing layer that must not be served (unreadable layer.json, unflushed by another
@@ -123,6 +142,10 @@ class LayerStore {
   /// Errors: kNotFound; kCorrupt when layer.json is unreadable or names another layer, or when the layer was
   /// committed without flushing and the machine has been started again since.
   Result<LayerManifest> Find(const LayerId& id) const;
+  /// Puts the stage in the place of the committed layer `manifest.id`, whose content it has in another format. Durable on
+  /// return. Errors: kNotFound; kBusy while somebody has the layer pinned.
+  Result<LayerManifest> Replace(LayerStage stage, LayerManifest manifest);
+
   /// Find, and keeps it from being discarded. Waits while somebody is discarding it (a rename).
   Result<LayerPin> Pin(const LayerId& id) const;
   /// Flushes a pinned layer that was committed with Durability::kNone, and says so in layer.json; nothing to do
@@ -132,11 +155,26 @@ class LayerStore {
   Result<bool> IsPinned(const LayerId& id) const;
   /// O_PATH descriptor of layers/<id>/tree. Errors: kNotFound. Does not judge layer.json: that is Find's.
   Result<UniqueFd> OpenTree(const LayerId& id) const;
+  /// The image of a packed layer, for reading. Errors: kNotFound.
+  Result<UniqueFd> OpenImage(const LayerId& id) const;
+  /// The index from which the layer's tar can be written again. Errors: kNotFound.
+  Result<UniqueFd> OpenTarIndex(const LayerId& id) const;
+  /// Merged images by name (64 hex digits). Whoever mounts one keeps it. Errors: kNotFound.
+  Result<UniqueFd> OpenMerged(const std::string& name) const;
+  /// Flushes the stage's image and gives it the name, unless that is taken.
+  Result<void> AddMerged(LayerStage stage, const std::string& name);
+  Result<std::vector<std::string>> ListMerged() const;
+  /// A missing one is success.
+  Result<void> RemoveMerged(const std::string& name);
   /// Ids of all committed layers. Cost O(layers).
   Result<std::vector<LayerId>> List() const;
   /// Moves a committed layer to the trash: one rename. The caller has removed it from the database and holds
   /// the lock that orders database changes. Errors: kNotFound; kBusy while somebody has it pinned.
   Result<void> Discard(const LayerId& id);
+
+  /// Moves objects to the trash. The caller holds the database's lock and found no reference to them. Missing ones are
+  /// success.
+  Result<void> DiscardObjects(const std::vector<ObjectId>& objects);
 
   /// A second user of the protocol: active uppers. Makes snapshots/<name>/{fs,work} at once; kExists.
   struct Upper {
@@ -150,7 +188,7 @@ class LayerStore {
   Result<void> DiscardUpper(const std::string& name);
   /// Moves any entry of layers/ or snapshots/ that is not what it should be to the trash (`snap system
   /// check`).
-  enum class Place { kLayers, kSnapshots };
+  enum class Place { kLayers, kSnapshots, kObjects };
   Result<void> DiscardForeign(Place place, const std::string& entry);
   /// Deletes what is in the trash and nobody else is deleting. Cost O(files). Returns the number of
   /// directories.

@@ -1,5 +1,5 @@
 // LayerWriter: receives the content of one layer, in stream order, and stages it in some on-disk format.
-// Implementations: TreeWriter (a plain directory).
+// Implementations: TreeWriter (a plain directory), PackedWriter (an EROFS image and objects).
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,8 @@ namespace snap {
 struct LayerUsage {
   uint64_t entries = 0;      ///< files of any type, whiteouts included, hard links counted once per name
   uint64_t data_bytes = 0;   ///< sum of the sizes of regular files, hard links counted once
-  uint64_t disk_bytes = 0;   ///< allocated, metadata estimated by st_blocks
+  uint64_t disk_bytes = 0;   ///< allocated for this layer alone; for trees, metadata estimated by st_blocks
+  uint64_t object_bytes = 0; ///< of the large files, which other layers may share: sum of their sizes
 };
 
 /// A hard link whose target is not in this layer: it can only be made when the layers below are known.

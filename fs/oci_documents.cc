@@ -226,6 +226,15 @@ unsigned ReferenceScore(std::string_view wanted, std::string_view name) {
   return latest && (wanted == untagged || wanted == last.substr(0, colon)) ? 1 : 0;
 }
 
+// The host is what stands before the first '/', if it can be one: it has a '.' or ':' or is "localhost".
+std::string FullImageName(std::string_view name) {
+  const size_t slash = name.find('/');
+  if (slash == std::string_view::npos) return "docker.io/library/" + std::string(name);
+  const std::string_view first = name.substr(0, slash);
+  const bool is_host = first.find_first_of(".:") != std::string_view::npos || first == "localhost";
+  return is_host ? std::string(name) : "docker.io/" + std::string(name);
+}
+
 std::string ListChoices(std::vector<std::string> choices) {
   constexpr size_t kShown = 20;
   std::sort(choices.begin(), choices.end());

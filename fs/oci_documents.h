@@ -91,6 +91,9 @@ std::optional<unsigned> PlatformScore(const Platform& wanted, const Platform& of
 /// component, 2 exactly.
 unsigned ReferenceScore(std::string_view wanted, std::string_view name);
 
+/// "docker.io/library/debian:12" for "debian:12"; names with a host are full already.
+std::string FullImageName(std::string_view name);
+
 /// "'a', 'b' and 7 more"; "none" when empty. Duplicates are dropped and the rest sorted.
 std::string ListChoices(std::vector<std::string> choices);
 

@@ -18,7 +18,9 @@ constexpr size_t kMaxDocumentBytes = size_t{64}
                                      << 20U;  ///< all indexes, manifests and configs of one Resolve
 
 const std::string& DisplayName(const Descriptor& descriptor) {
-  return descriptor.image_name.empty() ? descriptor.ref_name : descriptor.image_name;
+  // Both may be one name, once as people write it; otherwise the reference may be a tag alone.
+  const bool same = FullImageName(descriptor.ref_name) == descriptor.image_name;
+  return descriptor.image_name.empty() || same ? descriptor.ref_name : descriptor.image_name;
 }
 
 std::string NameOrDigest(const Descriptor& descriptor) {

@@ -27,6 +27,10 @@ inline constexpr std::string_view kOpaqueValue = "y";
 /// opaque, lists them as unreadable names (ovl_path_check_origin_xattr in fs/overlayfs/inode.c).
 inline constexpr const char* kOriginXattr = "trusted.overlay.origin";
 inline constexpr const char* kUserOriginXattr = "user.overlay.origin";
+/// On a regular file whose bytes are elsewhere: metacopy, with an empty value, says so, and redirect where: "/PATH" in a
+/// data-only layer below.
+inline constexpr const char* kMetacopyXattr = "trusted.overlay.metacopy";
+inline constexpr const char* kRedirectXattr = "trusted.overlay.redirect";
 
 enum class Kind { kNone, kWhiteout, kOpaque, kIgnored };
 struct Parsed {

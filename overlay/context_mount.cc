@@ -68,9 +68,11 @@ Result<void> SetBehaviour(FdRef context, const Behaviour& behaviour) {
 Result<UniqueFd> MountByContext(const MountPlan& plan, LayerNaming naming, FdRef bottom) {
   SNAP_TRY_SYS(const UniqueFd context, sys::FsOpen("overlay"), "mount overlay: open a context");
   SNAP_TRY_SYS_VOID(sys::FsConfigString(context, "source", "overlay"), "mount overlay: set the source");
-  for (const FdRef lower : plan.lowers_top_first) {
-    SNAP_TRY_VOID(AddLayer(context, naming, "lowerdir+", lower));
+  for (const MountPlan::Lower& lower : plan.lowers_top_first) {
+    SNAP_TRY_VOID(AddLayer(context, naming, "lowerdir+", lower.directory));
   }
+  // Takes no lower layers after it.
+  if (plan.objects) SNAP_TRY_VOID(AddLayer(context, naming, "datadir+", *plan.objects));
   if (plan.needs_empty_bottom) SNAP_TRY_VOID(AddLayer(context, naming, "lowerdir+", bottom));
   if (plan.upper) {
     SNAP_TRY_VOID(AddLayer(context, naming, "upperdir", plan.upper->upper));

@@ -14,6 +14,8 @@
 #include "fs/base/sys_mount.h"
 #include "fs/base/sys_namespace.h"
 #include "fs/base/sys_process.h"
+#include "overlay/erofs_mount.h"
+#include "overlay/probe_image.h"
 #include "overlay/scratch.h"
 
 namespace snap::overlay {
@@ -171,31 +173,87 @@ SysResult<void> UserNamespace(const Site& /*site*/) {
   return {};
 }
 
+/// The probe image in a file. ramfs, since EROFS does not mount files of a tmpfs and a probe shall not need a
+/// disk.
+Result<UniqueFd> OpenProbeImage() {
+  SNAP_TRY_SYS(const UniqueFd context, sys::FsOpen("ramfs"), "open a ramfs context");
+  SNAP_TRY_SYS(const UniqueFd ram, Finish(context), "mount a ramfs");
+  constexpr const char* kName = "image";
+  SNAP_TRY_SYS(const UniqueFd file, sys::OpenAt(ram, kName, O_WRONLY | O_CREAT | O_EXCL, 0444),
+               "make a probe image");
+  SNAP_TRY_SYS_VOID(sys::WriteAll(file, kProbeImage), "write a probe image");
+  SNAP_TRY_SYS(UniqueFd image, sys::OpenAt(ram, kName, O_RDONLY), "open the probe image");
+  return image;
+}
+
+template <ErofsBacking kBacking>
+Result<void> Erofs(const Site& /*site*/) {
+  SNAP_TRY(const UniqueFd image, OpenProbeImage());
+  SNAP_TRY(const UniqueFd mount, MountErofs(image, {}, kBacking));
+  SNAP_TRY_SYS(const std::string seen, sys::ReadFileAt(mount, "file", 4), "read the probe image");
+  if (seen != "hole") return MakeError(ErrorCode::kUnsupported, "read the probe image: it says '{}'", seen);
+  return {};
+}
+
+SysResult<void> OverlayProbeImage(const Site& site, FdRef mount) {
+  constexpr std::string_view kData = "data";
+  SNAP_TRY_VOID(site.WriteFile("b/object", kData));
+  SNAP_TRY_VOID(sys::MoveMountAt(mount, site.dir(), "w"));
+  auto seen = [&]() -> SysResult<std::string> {
+    SNAP_TRY_VOID(site.MountWith(
+        fmt::format("lowerdir={}::{},redirect_dir=on,metacopy=on", site.Path("w"), site.Path("b"))));
+    return sys::ReadFileAt(site.dir(), "m/file", kData.size());
+  }();
+  SNAP_TRY_VOID(sys::Unmount(site.Path("w").c_str(), sys::kUnmountDetach));
+  if (!seen.ok()) return seen.error();
+  if (*seen != kData) return Errno(EIO);
+  return {};
+}
+
+Result<void> PackedLayers(const Site& site) {
+  SNAP_TRY(const UniqueFd image, OpenProbeImage());
+  SNAP_TRY(const UniqueFd mount, MountErofs(image, {}));
+  SNAP_TRY_SYS_VOID(OverlayProbeImage(site, mount), "mount an image and its objects with overlayfs");
+  return {};
+}
+
+/// A probe whose errno says it all.
+template <SysResult<void> (*kProbe)(const Site& site)>
+Result<void> Plain(const Site& site) {
+  const SysResult<void> outcome = kProbe(site);
+  if (!outcome.ok()) return Error(ErrorCode::kUnsupported, outcome.error().Message());
+  return {};
+}
+
 struct Entry {
   Feature feature;
   std::string_view name;
-  SysResult<void> (*probe)(const Site& site);
+  Result<void> (*probe)(const Site& site);
 };
 constexpr std::array<Entry, kFeatureCount> kProbes{{
-    {Feature::kLowerByFd, "lowerdir_by_fd", LowerByFd},
-    {Feature::kLowerByName, "lowerdir_by_name", LowerByName},
-    {Feature::kDetachedLayers, "detached_layers", DetachedLayers},
-    {Feature::kUserXattr, "userxattr", UserXattr},
-    {Feature::kVolatile, "volatile", Volatile},
-    {Feature::kMetacopy, "metacopy", Metacopy},
-    {Feature::kRedirectDir, "redirect_dir", RedirectDir},
-    {Feature::kDataOnly, "data_only_layers", DataOnly},
-    {Feature::kIdmappedLayers, "idmapped_layers", IdmappedLayers},
-    {Feature::kUserNamespace, "user_namespace", UserNamespace},
+    {Feature::kLowerByFd, "lowerdir_by_fd", Plain<LowerByFd>},
+    {Feature::kLowerByName, "lowerdir_by_name", Plain<LowerByName>},
+    {Feature::kDetachedLayers, "detached_layers", Plain<DetachedLayers>},
+    {Feature::kUserXattr, "userxattr", Plain<UserXattr>},
+    {Feature::kVolatile, "volatile", Plain<Volatile>},
+    {Feature::kMetacopy, "metacopy", Plain<Metacopy>},
+    {Feature::kRedirectDir, "redirect_dir", Plain<RedirectDir>},
+    {Feature::kDataOnly, "data_only_layers", Plain<DataOnly>},
+    {Feature::kIdmappedLayers, "idmapped_layers", Plain<IdmappedLayers>},
+    {Feature::kUserNamespace, "user_namespace", Plain<UserNamespace>},
+    {Feature::kErofsByFile, "erofs_file_backed", Erofs<ErofsBacking::kFile>},
+    {Feature::kErofsByLoop, "erofs_loop", Erofs<ErofsBacking::kLoop>},
+    {Feature::kPackedLayers, "packed_layers", PackedLayers},
 }};
 
 Probe RunProbe(FdRef scratch, const Entry& entry) {
-  const auto outcome = [&]() -> SysResult<void> {
-    SNAP_TRY(const Site site, Site::Make(scratch, std::string(entry.name)));
+  const auto outcome = [&]() -> Result<void> {
+    SNAP_TRY_SYS(const Site site, Site::Make(scratch, std::string(entry.name)),
+                 "make directories to probe in");
     return entry.probe(site);
   }();
   if (outcome.ok()) return {true, ""};
-  return {false, outcome.error().Message()};
+  return {false, outcome.error().message()};
 }
 
 constexpr const char* kVersion = "version";

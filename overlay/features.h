@@ -24,6 +24,9 @@ enum class Feature : size_t {
   kDataOnly,        ///< datadir+: file data in lower layers that are not seen
   kIdmappedLayers,  ///< layers may be id-mapped mounts
   kUserNamespace,   ///< overlayfs can be mounted by an unprivileged user in a user namespace
+  kErofsByFile,     ///< EROFS images that are files on a disk can be mounted
+  kErofsByLoop,     ///< and through a loop device
+  kPackedLayers,  ///< an EROFS image (one way or the other) as lower layer, its redirect leading to an object
   kCount,
 };
 inline constexpr size_t kFeatureCount = static_cast<size_t>(Feature::kCount);

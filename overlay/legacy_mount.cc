@@ -25,6 +25,7 @@ namespace snap::overlay {
 namespace {
 
 constexpr const char* kBottom = "bottom";
+constexpr const char* kObjects = "objects";
 constexpr const char* kUpperParent = "up";
 constexpr const char* kTarget = "merged";
 
@@ -61,7 +62,8 @@ struct UpperClone {
   UniqueFd mount, upper, work;
 };
 struct Clones {
-  std::vector<UniqueFd> lowers_top_first;
+  std::vector<UniqueFd> lowers_top_first;  ///< invalid for a detached mount: that is attached itself
+  UniqueFd objects;
   std::optional<UpperClone> upper;
 };
 
@@ -106,9 +108,16 @@ unsigned long MountFlags(uint64_t attributes) {
 
 Result<Clones> CloneLayers(const MountPlan& plan) {
   Clones clones;
-  for (const FdRef lower : plan.lowers_top_first) {
-    SNAP_TRY(UniqueFd clone, CloneMount(lower));
+  for (const MountPlan::Lower& lower : plan.lowers_top_first) {
+    UniqueFd clone;
+    // Before 6.15 detached mounts cannot be cloned. This one is ours, and nobody attaches it anywhere else.
+    if (!lower.detached) {
+      SNAP_TRY(clone, CloneMount(lower.directory));
+    }
     clones.lowers_top_first.push_back(std::move(clone));
+  }
+  if (plan.objects) {
+    SNAP_TRY(clones.objects, CloneMount(*plan.objects));
   }
   if (plan.upper) {
     SNAP_TRY(clones.upper, CloneUpper(*plan.upper));
@@ -120,9 +129,15 @@ Result<Clones> CloneLayers(const MountPlan& plan) {
 Result<UniqueFd> MountInside(FdRef scratch, const MountPlan& plan, const Clones& clones) {
   const std::optional<UpperClone>& upper = clones.upper;
   LayerPaths paths;
-  for (const UniqueFd& clone : clones.lowers_top_first) {
-    paths.lowers_top_first.push_back(std::to_string(paths.lowers_top_first.size()));
-    SNAP_TRY_VOID(AttachAs(scratch, clone, paths.lowers_top_first.back().c_str()));
+  for (size_t i = 0; i < clones.lowers_top_first.size(); ++i) {
+    const UniqueFd& clone = clones.lowers_top_first[i];
+    paths.lowers_top_first.push_back(std::to_string(i));
+    SNAP_TRY_VOID(AttachAs(scratch, clone ? clone.ref() : plan.lowers_top_first[i].directory,
+                           paths.lowers_top_first.back().c_str()));
+  }
+  if (plan.objects) {
+    paths.data = kObjects;
+    SNAP_TRY_VOID(AttachAs(scratch, clones.objects, kObjects));
   }
   if (plan.needs_empty_bottom) {
     SNAP_TRY_SYS_VOID(sys::MkdirAt(scratch, kBottom, 0755), "mount overlay: make the empty bottom layer");

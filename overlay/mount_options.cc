@@ -9,8 +9,8 @@ namespace snap::overlay {
 
 std::vector<MountOption> BehaviourOptions(const Behaviour& behaviour) {
   std::vector<MountOption> options{
-      {"redirect_dir", "nofollow"},
-      {"metacopy", "off"},
+      {"redirect_dir", behaviour.follow_marks ? "on" : "nofollow"},
+      {"metacopy", behaviour.follow_marks ? "on" : "off"},
       {"index", "off"},
       {"nfs_export", "off"},
   };
@@ -39,6 +39,7 @@ Result<std::string> FormatMountData(const LayerPaths& layers, const Behaviour& b
     return MakeError(ErrorCode::kInvalidArgument, "format overlay options: there is no lower layer");
   }
   if (std::any_of(layers.lowers_top_first.begin(), layers.lowers_top_first.end(), invalid) ||
+      (!layers.data.empty() && invalid(layers.data)) ||
       (!layers.upper.empty() && (invalid(layers.upper) || invalid(layers.work)))) {
     return MakeError(ErrorCode::kInvalidArgument,
                      "format overlay options: a layer's path is empty or holds a NUL");
@@ -48,6 +49,7 @@ Result<std::string> FormatMountData(const LayerPaths& layers, const Behaviour& b
     data += data.empty() ? "lowerdir=" : ":";
     data += EscapePath(lower);
   }
+  if (!layers.data.empty()) data += "::" + EscapePath(layers.data);
   if (!layers.upper.empty()) {
     data += ",upperdir=" + EscapePath(layers.upper) + ",workdir=" + EscapePath(layers.work);
   }

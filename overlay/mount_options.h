@@ -20,6 +20,8 @@ inline constexpr size_t kMaxMountDataBytes = 4095;  ///< mount(2) takes one page
 struct Behaviour {
   bool user_xattr = false;
   bool volatile_upper = false;
+  /// Redirects and metacopy files are written into an upper, and followed in all layers; otherwise neither.
+  bool follow_marks = false;
   /// Layers on more than one file system: xino=on keeps one st_dev for the whole tree.
   bool several_file_systems = false;
 };
@@ -36,6 +38,7 @@ std::vector<MountOption> BehaviourOptions(const Behaviour& behaviour);
 /// Layers as the kernel shall look them up.
 struct LayerPaths {
   std::vector<std::string> lowers_top_first;
+  std::string data;   ///< the data-only layer; empty: none
   std::string upper;  ///< empty: read-only
   std::string work;
 };
@@ -43,8 +46,8 @@ struct LayerPaths {
 /// A path as a value in mount(2)'s option text: '\\' in front of ',', ':' and '\\'; all other bytes stand for
 /// themselves.
 std::string EscapePath(std::string_view path);
-/// "lowerdir=a:b,upperdir=u,workdir=w,index=off,...". Errors: kInvalidArgument (no lower, an empty path, a
-/// NUL); kLimitExceeded when it is longer than mount(2) takes.
+/// "lowerdir=a:b::data,upperdir=u,workdir=w,index=off,...". Errors: kInvalidArgument (no lower, an empty
+/// path, a NUL); kLimitExceeded when it is longer than mount(2) takes.
 Result<std::string> FormatMountData(const LayerPaths& layers, const Behaviour& behaviour);
 
 }  // namespace snap::overlay

@@ -5,6 +5,8 @@
 #include <linux/mount.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+
 #include "fs/base/quote.h"
 #include "fs/base/sys_file.h"
 
@@ -46,20 +48,41 @@ uint64_t Attributes(const MountOptions& options) {
   return attributes;
 }
 
+bool HasPacked(const MountStack& stack) {
+  return std::any_of(stack.lowers_top_first.begin(), stack.lowers_top_first.end(),
+                     [](const MountStack::Lower& lower) { return lower.packed; });
+}
+
 }  // namespace
 
-Result<MountPlan> PlanMount(const MountStack& stack, const MountOptions& options) {
-  if (stack.lowers_top_first.empty()) {
-    return MakeError(ErrorCode::kInvalidArgument, "mount overlay: there is no lower layer");
-  }
-  if (stack.lowers_top_first.size() > kMaxLowers) {
+Result<void> CheckStack(const MountStack& stack, const MountOptions& options) {
+  const size_t lowers = stack.lowers_top_first.size();
+  const bool packed = HasPacked(stack);
+  if (lowers == 0) return MakeError(ErrorCode::kInvalidArgument, "mount overlay: there is no lower layer");
+  if (lowers > kMaxLowers) {
     return MakeError(ErrorCode::kInvalidArgument,
-                     "mount overlay: {} lower layers, the kernel takes at most {}",
-                     stack.lowers_top_first.size(), kMaxLowers);
+                     "mount overlay: {} lower layers, the kernel takes at most {}", lowers, kMaxLowers);
   }
+  if (packed && stack.objects && lowers == kMaxLowers) {
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        "mount overlay: {} lower layers and the objects of packed ones, the kernel takes at most {} together",
+        lowers, kMaxLowers);
+  }
+  if (packed && options.user_xattr) {
+    return MakeError(
+        ErrorCode::kUnsupported,
+        "mount overlay: packed layers carry marks that a mount with 'userxattr' does not look at");
+  }
+  return {};
+}
+
+Result<MountPlan> PlanMount(const MountStack& stack, std::span<const PackedRoot> packed,
+                            const MountOptions& options) {
   MountPlan plan;
   plan.behaviour.user_xattr = options.user_xattr;
   plan.attributes = Attributes(options);
+  if (HasPacked(stack)) plan.objects = stack.objects;
 
   std::optional<dev_t> device;
   bool several = false;
@@ -68,20 +91,30 @@ Result<MountPlan> PlanMount(const MountStack& stack, const MountOptions& options
     SNAP_TRY(const dev_t work_device, DeviceOfDirectory(stack.upper->work, "work"));
     SNAP_TRY_VOID(CheckTogether(*stack.upper, upper_device, work_device));
     device = upper_device;
-    if (options.read_only && stack.lowers_top_first.size() < kMaxLowers) {
-      plan.lowers_top_first.push_back(stack.upper->upper);
+    if (options.read_only && stack.lowers_top_first.size() + (plan.objects ? 1 : 0) < kMaxLowers) {
+      plan.lowers_top_first.push_back({stack.upper->upper});
     } else {
       plan.upper = stack.upper;
       plan.behaviour.volatile_upper = options.volatile_upper;
     }
   }
-  for (const FdRef lower : stack.lowers_top_first) {
-    SNAP_TRY(const dev_t lower_device, DeviceOfDirectory(lower, "lower layer"));
+  size_t next_packed = 0;
+  for (const MountStack::Lower& lower : stack.lowers_top_first) {
+    MountPlan::Lower planned{lower.fd};
+    if (lower.packed) {
+      const PackedRoot& root = packed[next_packed++];
+      planned = {root.root, root.detached};
+    }
+    SNAP_TRY(const dev_t lower_device, DeviceOfDirectory(planned.directory, "lower layer"));
     several = several || (device && *device != lower_device);
     device = lower_device;
-    plan.lowers_top_first.push_back(lower);
+    plan.lowers_top_first.push_back(planned);
   }
-  plan.needs_empty_bottom = !plan.upper && plan.lowers_top_first.size() == 1;
+  if (plan.objects) SNAP_TRY_VOID(DeviceOfDirectory(*plan.objects, "objects"));
+  // Our uppers and packed layers have redirects and metacopy files; the marks of trees from elsewhere are
+  // none of ours.
+  plan.behaviour.follow_marks = (stack.upper || plan.objects) && !options.user_xattr;
+  plan.needs_empty_bottom = !plan.upper && !plan.objects && plan.lowers_top_first.size() == 1;
   plan.behaviour.several_file_systems = several || plan.needs_empty_bottom;
   return plan;
 }

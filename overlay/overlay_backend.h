@@ -6,6 +6,7 @@
 #include <string>
 
 #include "fs/union_backend.h"
+#include "overlay/erofs_mount.h"
 
 namespace snap {
 
@@ -20,7 +21,11 @@ enum class MountMethod {
 struct OverlayOptions {
   MountMethod method = MountMethod::kAuto;
   /// Where probe results are remembered for this boot; nullopt: each process that needs them probes.
-  std::optional<std::string> feature_cache_directory;
+  std::optional<std::string> feature_cache_directory = std::nullopt;
+  /// Where packed lowers are mounted that MountOptions::share_images asks to share, e.g.
+  /// "/run/snap-store/images": a directory for nothing else, made when missing. nullopt: nothing is shared.
+  std::optional<std::string> image_mounts_directory = std::nullopt;
+  overlay::ErofsBacking erofs_backing = overlay::ErofsBacking::kAuto;
 };
 
 /// Never fails: what the kernel lacks is said by MountStacked (kUnsupported) and Features.

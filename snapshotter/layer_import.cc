@@ -1,9 +1,12 @@
-// source -> count, cancel -> sha256(blob) -> inflate ==ring==> sha256(diff) -> tar -> tree. The ring is the
-// thread boundary: everything before it belongs to the reading thread until that has ended.
+// source -> count, cancel -> sha256(blob) -> inflate ==ring==> sha256(diff) -> tar -> writer. The ring is the thread boundary:
+// everything before it belongs to the reading thread until that has ended.
 #include "snapshotter/layer_import.h"
+
+#include <fcntl.h>
 
 #include "fs/base/fault.h"
 #include "fs/base/quote.h"
+#include "fs/base/sys_file.h"
 #include "fs/layer_apply.h"
 #include "fs/read_ahead.h"
 #include "fs/tree_writer.h"
@@ -42,14 +45,17 @@ class BlobSource final : public ByteSource {
   uint64_t bytes_ = 0;
 };
 
-/// Hashes what passes. On the writing thread: inflating is the slower side of the ring.
+/// Hashes what passes and shows it to the index. On the writing thread: inflating is the slower side of the ring.
 class DiffSource final : public ChunkSource {
  public:
-  explicit DiffSource(ChunkSource& inner) : inner_(inner) {}
+  DiffSource(ChunkSource& inner, TarIndexWriter* index) : inner_(inner), index_(index) {}
   Result<std::span<const std::byte>> NextChunk() override {
+    // The chunk before is gone with the next call: the index keeps what it needs of it first.
+    if (index_ != nullptr) SNAP_TRY_VOID(index_->Bytes({}));
     SNAP_TRY(const std::span<const std::byte> chunk, inner_.NextChunk());
     hasher_.Update(chunk);
     bytes_ += chunk.size();
+    if (index_ != nullptr) SNAP_TRY_VOID(index_->Bytes(chunk));
     return chunk;
   }
   /// Reads what the archive's reader left, then gives the digest.
@@ -63,6 +69,7 @@ class DiffSource final : public ChunkSource {
 
  private:
   ChunkSource& inner_;
+  TarIndexWriter* const index_;
   Sha256 hasher_;
   uint64_t bytes_ = 0;
 };
@@ -72,32 +79,54 @@ Error Mismatch(std::string_view what, const Digest& wanted, const Digest& found)
                    wanted.ToString());
 }
 
+Result<UniqueFd> CreateFile(const LayerStage& stage, const char* name) {
+  SNAP_TRY_SYS(UniqueFd file, sys::OpenAt(stage.directory(), name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600), "create {}",
+               Quote(name));
+  return file;
+}
+
 }  // namespace
 
 Result<ExtractedLayer> ExtractLayer(oci::ImageSource& source, const oci::LayerBlob& layer, LayerStore& store,
-                                    const LayerImportOptions& options, const std::atomic<bool>& cancelled) {
+                                    ObjectStage& objects, const LayerImportOptions& options,
+                                    const std::atomic<bool>& cancelled) {
   SNAP_TRY(const std::unique_ptr<ByteSource> stored, source.OpenLayer(layer));
   BlobSource blob(*stored, layer, options, cancelled);
   DigestingSource digesting(blob);
   // The media type is not asked: the first bytes say what it is, and the DiffId whether that was right.
-  SNAP_TRY(const std::unique_ptr<ByteSource> tar,
-           MakeDetectingInflater(digesting, options.inflate_limits, "layer"));
+  SNAP_TRY(const std::unique_ptr<ByteSource> tar, MakeDetectingInflater(digesting, options.inflate_limits, "layer"));
 
-  SNAP_TRY(LayerStage stage, store.Stage());
+  SNAP_TRY(LayerStage stage, store.Stage(options.format));
   SNAP_TRY(std::unique_ptr<IoEngine> engine, MakeIoEngine(options.engine));
-  ExtractedLayer out{.stage = std::move(stage), .summary = {}, .diff_id = {}, .blob_id = layer.blob_id};
+  ExtractedLayer out{.stage = std::move(stage), .format = options.format, .packed = {}, .summary = {}, .diff_id = {},
+                     .blob_id = layer.blob_id};
+  TarIndexWriter* index = nullptr;
+  std::unique_ptr<TreeWriter> tree_writer;
+  LayerWriter* writer = nullptr;
+  if (options.format == LayerFormat::kTree) {
+    tree_writer = std::make_unique<TreeWriter>(out.stage.tree(), std::move(engine));
+    writer = tree_writer.get();
+  } else {
+    out.packed = std::make_unique<PackedStage>();
+    SNAP_TRY(out.packed->image, CreateFile(out.stage, LayerStage::kImageName));
+    SNAP_TRY(out.packed->index_file, CreateFile(out.stage, LayerStage::kTarIndexName));
+    out.packed->index = std::make_unique<TarIndexWriter>(out.packed->index_file);
+    index = out.packed->index.get();
+    out.packed->objects = std::make_unique<ObjectWriter>(objects, std::move(engine));
+    out.packed->writer = std::make_unique<PackedWriter>(out.packed->image, *out.packed->objects, index);
+    writer = out.packed->writer.get();
+  }
   {
-    TreeWriter writer(out.stage.tree(), std::move(engine));
     ReadAhead ring(*tar);
-    DiffSource diff(ring);
+    DiffSource diff(ring, index);
     TarReader reader(diff, options.tar_limits);
     const ApplyOptions apply{.max_entries = options.tar_limits.max_entries};
-    SNAP_TRY(const ApplyReport report, ApplyTar(reader, writer, apply));
+    SNAP_TRY(const ApplyReport report, ApplyTar(reader, *writer, apply));
     SNAP_TRY(out.diff_id, diff.Finish());
     if (layer.diff_id && out.diff_id != *layer.diff_id) {
       return Mismatch("uncompressed layer", layer.diff_id->digest, out.diff_id.digest);
     }
-    SNAP_TRY(out.summary, writer.Finish());
+    SNAP_TRY(out.summary, writer->Finish());
     out.entries = report.entries;
     out.tar_bytes = diff.bytes();
   }

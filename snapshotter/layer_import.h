@@ -10,12 +10,15 @@
 #include "fs/io_engine.h"
 #include "fs/layer_store.h"
 #include "fs/layer_writer.h"
+#include "fs/object_store.h"
 #include "fs/oci_image.h"
+#include "fs/packed_writer.h"
 #include "fs/tar_reader.h"
 
 namespace snap {
 
 struct LayerImportOptions {
+  LayerFormat format = LayerFormat::kTree;
   IoEngineKind engine = IoEngineKind::kAuto;
   TarLimits tar_limits;
   InflateLimits inflate_limits;
@@ -23,9 +26,19 @@ struct LayerImportOptions {
   std::function<void(uint64_t bytes)> on_bytes;
 };
 
+/// A packed layer whose metadata is not written yet: it may be settled first.
+struct PackedStage {
+  UniqueFd image, index_file;
+  std::unique_ptr<ObjectWriter> objects;
+  std::unique_ptr<TarIndexWriter> index;  // has seen the whole tar; not finished, since settling may add objects
+  std::unique_ptr<PackedWriter> writer;   // uses all of the above
+};
+
 /// A layer that is extracted and verified but not committed.
 struct ExtractedLayer {
   LayerStage stage;
+  LayerFormat format = LayerFormat::kTree;
+  std::unique_ptr<PackedStage> packed;  ///< until it is sealed
   LayerSummary summary;
   DiffId diff_id;
   std::optional<BlobId> blob_id;
@@ -38,7 +51,9 @@ struct ExtractedLayer {
 /// trailing ones too, the DiffId all that they inflate to, whatever follows the archive's end included.
 /// Errors: kCorrupt (digest, size, format), kLimitExceeded, kCancelled soon after `cancelled` is set, ...
 /// Nothing is left on error. Threads: one more inside; calls are independent of each other.
+/// `objects` takes large files when the format is packed.
 Result<ExtractedLayer> ExtractLayer(oci::ImageSource& source, const oci::LayerBlob& layer, LayerStore& store,
-                                    const LayerImportOptions& options, const std::atomic<bool>& cancelled);
+                                    ObjectStage& objects, const LayerImportOptions& options,
+                                    const std::atomic<bool>& cancelled);
 
 }  // namespace snap

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "fs/base/digest.h"
 #include "fs/base/result.h"
 #include "fs/layer_store.h"
+#include "fs/object_id.h"
 
 namespace snap {
 
@@ -30,6 +32,14 @@ struct ImageRecord {
   std::vector<DiffId> diff_ids;
   std::string imported;  ///< RFC 3339, UTC
   std::string source;    ///< as the user wrote it
+};
+
+/// A layer to be recorded, with the objects that it holds.
+struct LayerAddition {
+  LayerManifest manifest;
+  std::optional<std::vector<ObjectId>> objects;  ///< each once, sorted; nullopt: those that are recorded
+  LayerAddition(LayerManifest layer) : manifest(std::move(layer)) {}  // NOLINT(google-explicit-constructor): most say nothing
+  LayerAddition(LayerManifest layer, std::vector<ObjectId> held) : manifest(std::move(layer)), objects(std::move(held)) {}
 };
 
 struct LayerRecord {
@@ -71,7 +81,7 @@ class Metadata {
   /// Replaces the database, whatever its state, by one that knows only these layers. The old one goes to the
   /// trash.
   static Result<void> Rebuild(FdRef store_root, const std::string& root_path, const OnWait& on_wait,
-                              const std::vector<LayerManifest>& layers);
+                              const std::vector<LayerAddition>& layers);
   Metadata(Metadata&&) noexcept;
   Metadata& operator=(Metadata&&) noexcept;
   ~Metadata();
@@ -81,7 +91,7 @@ class Metadata {
   /// Writes the image, its names and the references of its layers in one batch; layers not yet known are
   /// added from `new_layers`. Replaces a record of the same id with its names. Durable on return. Errors:
   /// kNotFound when a layer is neither known nor in `new_layers`.
-  Result<void> PutImage(const ImageRecord& image, const std::vector<LayerManifest>& new_layers);
+  Result<void> PutImage(const ImageRecord& image, const std::vector<LayerAddition>& new_layers);
   Result<std::vector<ImageRecord>> Images();
   Result<std::optional<ImageRecord>> ImageById(const ImageId& id);
   Result<std::optional<ImageId>> ImageByName(std::string_view name);
@@ -89,18 +99,28 @@ class Metadata {
   Result<void> SetName(std::string_view name, const ImageId& id);
   /// kNotFound when there is no such name.
   Result<void> RemoveName(std::string_view name);
-  /// kNotFound when there is none. Removes an image with all its names. Returns the layers that no image
-  /// references now; their rows are gone and their directories are to be discarded by the caller.
-  Result<std::vector<LayerId>> RemoveImage(const ImageId& id);
+  /// What nothing references any more: the rows are gone, directories and files are to be discarded by the caller, who
+  /// still holds the lock.
+  struct Orphans {
+    std::vector<LayerId> layers;
+    std::vector<ObjectId> objects;
+  };
+  /// kNotFound when there is none. Removes an image with all its names, and the layers that no other image references.
+  Result<Orphans> RemoveImage(const ImageId& id);
 
   Result<std::optional<LayerRecord>> Layer(const LayerId& id);
   Result<std::vector<LayerRecord>> Layers();
   /// A layer that is wanted under a DiffId: one recorded for it whose tree depends on nothing below (see
   /// LayerManifest::settled; the caller looks at implied_root).
   Result<std::optional<LayerId>> LayerByDiffId(const DiffId& diff_id);
-  Result<void> PutLayer(const LayerManifest& manifest);
-  /// kBusy while an image references it; a missing row is success.
-  Result<void> RemoveLayer(const LayerId& id);
+  Result<void> PutLayer(const LayerAddition& layer);
+  /// The same for a layer that holds other objects now. Returns those that nothing references any more.
+  Result<std::vector<ObjectId>> ReplaceLayer(const LayerAddition& layer);
+  /// kBusy while an image references it; a missing row is success. Returns the objects that nothing references any more.
+  Result<std::vector<ObjectId>> RemoveLayer(const LayerId& id);
+  Result<std::vector<ObjectId>> ObjectsOfLayer(const LayerId& id);
+  /// All objects that a layer holds. Cost O(references).
+  Result<std::set<ObjectId>> ReferencedObjects();
   /// References from images that do not exist and index entries that name nothing, as text, for `snap system
   /// check`; `repair` removes them in one batch.
   Result<std::vector<std::string>> CheckReferences(bool repair);

@@ -198,4 +198,53 @@ Result<LayerManifest> DecodeLayer(const LayerId& id, std::string_view value) {
   return manifest;
 }
 
+namespace {
+
+constexpr size_t kObjectKeyBytes = 28;
+
+template <typename T>
+void AppendBigEndian(std::string& out, T value) {
+  for (size_t shift = 8 * sizeof(T); shift > 0; shift -= 8) out += static_cast<char>((value >> (shift - 8)) & 0xFFU);
+}
+template <typename T>
+T TakeBigEndian(std::string_view bytes) {
+  T value = 0;
+  for (size_t i = 0; i < sizeof(T); ++i) value = static_cast<T>((value << 8U) | static_cast<uint8_t>(bytes[i]));
+  return value;
+}
+
+}  // namespace
+
+std::string ObjectKey(const ObjectId& object) {
+  std::string key(reinterpret_cast<const char*>(object.hash.data()), object.hash.size());
+  AppendBigEndian(key, object.size);
+  AppendBigEndian(key, object.variant);
+  return key;
+}
+
+Result<ObjectId> ObjectFromKey(std::string_view bytes) {
+  if (bytes.size() < kObjectKeyBytes) return MakeError(ErrorCode::kCorrupt, "read database: the id of an object is too short");
+  ObjectId object;
+  std::copy_n(bytes.begin(), object.hash.size(), object.hash.begin());
+  object.size = TakeBigEndian<uint64_t>(bytes.substr(16));
+  object.variant = TakeBigEndian<uint32_t>(bytes.substr(24));
+  return object;
+}
+
+std::string EncodeObjects(const std::vector<ObjectId>& objects) {
+  std::string value;
+  for (const ObjectId& object : objects) value += ObjectKey(object);
+  return value;
+}
+
+Result<std::vector<ObjectId>> DecodeObjects(std::string_view value) {
+  if (value.size() % kObjectKeyBytes != 0) return MakeError(ErrorCode::kCorrupt, "read database: the objects of a layer are cut off");
+  std::vector<ObjectId> objects;
+  for (; !value.empty(); value.remove_prefix(kObjectKeyBytes)) {
+    SNAP_TRY(const ObjectId object, ObjectFromKey(value));
+    objects.push_back(object);
+  }
+  return objects;
+}
+
 }  // namespace snap::codec

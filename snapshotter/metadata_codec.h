@@ -20,6 +20,13 @@ Result<ContainerRecord> DecodeContainer(std::string_view id, std::string_view va
 std::string EncodeLayer(const LayerManifest& manifest);
 Result<LayerManifest> DecodeLayer(const LayerId& id, std::string_view value);
 
+std::string EncodeObjects(const std::vector<ObjectId>& objects);
+Result<std::vector<ObjectId>> DecodeObjects(std::string_view value);
+/// 28 raw bytes: hash, size and variant, big endian, so that keys sort as ids do.
+std::string ObjectKey(const ObjectId& object);
+/// From the front of a key.
+Result<ObjectId> ObjectFromKey(std::string_view bytes);
+
 /// 32 raw bytes, as they stand in keys.
 std::string_view AsKey(const Digest& digest);
 Result<Digest> DigestFromKey(std::string_view bytes, std::string_view what);

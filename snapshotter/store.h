@@ -29,16 +29,22 @@ struct StoreOptions {
   std::function<void(std::optional<int64_t> holder)> on_wait;
 };
 
+enum class LayerFormatChoice { kAuto, kPacked, kTree };
+/// "auto", "packed", "tree". Errors: kInvalidArgument.
+Result<LayerFormatChoice> ParseLayerFormatChoice(std::string_view text);
+
 struct ImportOptions {
   std::string name;          ///< "debian:12"; empty: the source's own name, or none
   oci::Platform platform = oci::Platform::Host();
   Durability durability = Durability::kFull;
+  /// kAuto: packed where it can be mounted here, trees elsewhere. Layers that are there already are used as they are.
+  LayerFormatChoice format = LayerFormatChoice::kAuto;
   IoEngineKind engine = IoEngineKind::kAuto;
   unsigned parallel_layers = 0;  ///< 0: as many as processors
   TarLimits tar_limits;
   InflateLimits inflate_limits;
   struct Progress {
-    enum class Phase { kStarted, kExtracting, kFlushing, kDone, kExists } phase = Phase::kStarted;
+    enum class Phase { kStarted, kExtracting, kFlushing, kDone, kExists, kSaving } phase = Phase::kStarted;
     size_t layer = 0, layer_count = 0;
     std::string label;            ///< short digest or file name
     uint64_t bytes = 0, total_bytes = 0;  ///< compressed bytes read so far and in all (0 = unknown)
@@ -75,14 +81,16 @@ struct CheckFinding {
 };
 struct CheckOptions {
   bool repair = false;           ///< delete what has no owner, drop rows whose content is gone
+  bool scrub = false;            ///< read all packed layers and objects and compare with their checksums. Cost O(bytes)
   bool rebuild = false;          ///< first: make a new database from layer.json files (images and containers are lost)
 };
 struct CheckReport {
-  uint64_t layers = 0, images = 0, containers = 0;
+  uint64_t layers = 0, images = 0, containers = 0, objects = 0;
+  uint64_t scrubbed_bytes = 0;
   std::vector<CheckFinding> findings;
 };
 struct GcReport {
-  uint64_t layers = 0, stages = 0, trash = 0, uppers = 0, containers = 0;
+  uint64_t layers = 0, objects = 0, merged = 0, stages = 0, trash = 0, uppers = 0, containers = 0;
   uint64_t bytes = 0;
 };
 
@@ -118,8 +126,14 @@ class Store {
   };
   /// A name of several: only the name goes. The last name or an id: the image goes. kBusy when a container uses it,
   /// unless `force` and that container is not running; running is always kBusy.
-  Result<RemovedImage> RemoveImage(std::string_view reference, bool force);
+  /// kLater: what it took on disk is in the trash; the caller empties that (LayerStore::EmptyTrash), or whoever comes next.
+  enum class Deletion { kAtOnce, kLater };
+  Result<RemovedImage> RemoveImage(std::string_view reference, bool force, Deletion deletion = Deletion::kAtOnce);
   Result<std::vector<ImageLayer>> ImageLayers(const ImageRecord& image);
+  /// The exact tar that a layer was made from; that it is, the reader checks with its DiffId. The store must outlive it.
+  /// Errors: kUnsupported when the layer was stored without a tar index (as a tree); on Read kCorrupt, also when the image is
+  /// removed meanwhile.
+  Result<std::unique_ptr<ByteSource>> LayerTar(const LayerManifest& layer);
 
   /// Uppers of this prefix belong to mounts that outlive the process that made them. Who made one discards it; check
   /// and garbage collection leave it alone, since the store cannot know whether it is still mounted.
@@ -130,6 +144,10 @@ class Store {
   /// Mounts an image's layers read-only, or read-write on the upper `upper_name` of snapshots/.
   Result<Mount> MountImage(const ImageRecord& image, const MountSelection& selection,
                            const std::optional<std::string>& upper_name, const MountOptions& options);
+
+  /// One layer alone, as it lies in the store, read-only: whiteouts are devices, the data of large files is not there. For
+  /// packed layers; kUnsupported for trees, which can be looked at as they are.
+  Result<Mount> MountLayer(const LayerId& layer, const MountOptions& options);
 
   /// Makes the record and the upper, whose root gets the attributes of the image's. `record.id` and `record.name` are
   /// filled in when empty (names like "calm-heron"), and without a launcher this process is entered as it: a container
@@ -144,6 +162,11 @@ class Store {
   Result<void> RemoveContainer(std::string_view reference);
   /// True while its pid 1 (or, before that is known, its launcher) is alive on this boot.
   static bool IsRunning(const ContainerRecord& container);
+
+  /// Stores a layer in another format, durably. False when it has that format. Nobody may have it mounted: kBusy for running
+  /// containers, other mounts are the caller's to know. A tree does not keep its tar, so neither does what is made of one.
+  /// Errors: kNotFound, kBusy, kUnsupported (packed layers cannot be mounted here). Cost: O(bytes).
+  Result<bool> MigrateLayer(const LayerId& id, LayerFormat format);
 
   /// Layers from their rows; uppers, staging, trash and the database by walking them. Cost O(layers + files in uppers).
   Result<DiskUsage> Usage();

@@ -1,6 +1,7 @@
 // Container records and their uppers. Both change under the database's lock, so that a collector never sees
 // an upper whose row is about to come.
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -11,7 +12,8 @@
 #include "fs/base/time.h"
 #include "snapshotter/container_name.h"
 #include "snapshotter/store_state.h"
-#include "snapshotter/tree_attributes.h"
+#include "fs/new_file.h"
+#include "snapshotter/layer_stack.h"
 
 namespace snap {
 namespace {
@@ -49,9 +51,11 @@ Result<void> CheckContainerName(std::string_view name) {
 
 /// A mounted root shows the upper's own attributes: they must be the image's.
 Result<void> LookLikeLayer(LayerStore& layers, const LayerId& layer, const LayerStore::Upper& upper) {
-  SNAP_TRY(const UniqueFd top, layers.OpenTree(layer));
-  SNAP_TRY_SYS(const UniqueFd readable, sys::OpenAt(top, ".", O_RDONLY | O_DIRECTORY), "open layer's root");
-  return CopyAttributes(readable, upper.fs);
+  SNAP_TRY(const OpenedLayer top, OpenLayer(layers, layer));
+  SNAP_TRY(const Attributes attributes, RootAttributes(top.manifest.format, top.content));
+  SNAP_TRY_SYS(const struct stat made, sys::FStat(upper.fs), "look at the upper");
+  return ApplyAttributesAt(upper.fs, ".", FileType::kDirectory, attributes, {made.st_uid, made.st_gid, 0},
+                           made.st_mode & 07777U);
 }
 
 Result<ContainerRecord> Find(Metadata& metadata, std::string_view reference) {

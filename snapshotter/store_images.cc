@@ -9,6 +9,8 @@
 
 #include "fs/base/fault.h"
 #include "fs/base/quote.h"
+#include "snapshotter/layer_stack.h"
+#include "snapshotter/merged_image.h"
 #include "snapshotter/store_state.h"
 
 namespace snap {
@@ -114,7 +116,7 @@ Result<ImageRecord> Store::Tag(std::string_view reference, std::string_view new_
   return std::move(*image);
 }
 
-Result<Store::RemovedImage> Store::RemoveImage(std::string_view reference, bool force) {
+Result<Store::RemovedImage> Store::RemoveImage(std::string_view reference, bool force, Deletion deletion) {
   SNAP_TRY(const LayerStage busy, state_->MarkBusy());
   RemovedImage removed;
   {
@@ -133,19 +135,17 @@ Result<Store::RemovedImage> Store::RemoveImage(std::string_view reference, bool 
       return MakeError(ErrorCode::kBusy, "remove image {}: {} container {} uses it", Quote(reference),
                        running ? "running" : "stopped", Quote(container.name));
     }
-    SNAP_TRY(removed.layers, metadata.RemoveImage(found.image.id));
+    SNAP_TRY(const Metadata::Orphans orphans, metadata.RemoveImage(found.image.id));
+    removed.layers = orphans.layers;
     removed.untagged = found.image.names;
     removed.deleted = found.image.id;
     SNAP_FAULT_POINT("store.remove_image.after_database");
-    for (const LayerId& layer : removed.layers) {
-      const Result<void> discarded = state_->layers.Discard(layer);
-      if (discarded.ok()) continue;
-      const ErrorCode code = discarded.error().code();
-      // kBusy: an import took it and writes its row again. kNotFound: it was damaged already.
-      if (code != ErrorCode::kBusy && code != ErrorCode::kNotFound) return discarded.error();
-    }
+    SNAP_TRY_VOID(state_->DiscardOrphans(orphans));
+    SNAP_TRY(const std::vector<ImageRecord> images, metadata.Images());
+    SNAP_TRY(const uint64_t merged, state_->RemoveMergedExcept(images, metadata));
+    (void)merged;
   }
-  state_->EmptyTrash();
+  if (deletion == Deletion::kAtOnce) state_->EmptyTrash();
   return removed;
 }
 
@@ -176,15 +176,6 @@ Result<std::vector<ImageLayer>> Store::ImageLayers(const ImageRecord& image) {
   return layers;
 }
 
-std::vector<FdRef> LowersTopFirst(const std::vector<StackedTree>& trees_top_first) {
-  std::vector<FdRef> lowers;
-  std::set<LayerId> seen;
-  for (const StackedTree& tree : trees_top_first) {
-    if (seen.insert(tree.id).second) lowers.push_back(tree.tree);
-  }
-  return lowers;
-}
-
 Result<Mount> Store::MountImage(const ImageRecord& image, const MountSelection& selection,
                                 const std::optional<std::string>& upper_name, const MountOptions& options) {
   const size_t count = image.layers.size();
@@ -197,23 +188,34 @@ Result<Mount> Store::MountImage(const ImageRecord& image, const MountSelection& 
   }
   const size_t first = selection.only ? *selection.only - 1 : 0;
   const size_t last = selection.only ? *selection.only : selection.upto.value_or(count);
-  std::vector<UniqueFd> trees;
-  std::vector<StackedTree> stacked;
+  std::vector<OpenedLayer> opened;
+  std::vector<StackedLayer> stacked;
   for (size_t i = last; i > first; --i) {
-    const LayerId& id = image.layers[i - 1];
-    SNAP_TRY(const LayerManifest manifest, state_->layers.Find(id));  // refuses what must not be served
-    SNAP_TRY(UniqueFd tree, state_->layers.OpenTree(manifest.id));
-    stacked.push_back({id, tree});
-    trees.push_back(std::move(tree));
+    SNAP_TRY(OpenedLayer layer, OpenLayer(state_->layers, image.layers[i - 1]));
+    stacked.push_back(layer.Stacked());
+    opened.push_back(std::move(layer));
   }
-  MountStack stack;
-  stack.lowers_top_first = LowersTopFirst(stacked);
+  std::optional<MergedStack> merged;
+  if (!selection.only && last == count) {
+    // Made by the import as a rule. Where it cannot be made (a full disk) the layers are stacked one by one.
+    (void)MakeMergedImage(state_->layers, stacked, {});
+    SNAP_TRY(merged, StackMerged(state_->layers, stacked));
+  }
+  MountStack stack = merged ? merged->stack : StackLayers(state_->layers, stacked);
   LayerStore::Upper upper;
   if (upper_name) {
     SNAP_TRY(upper, state_->layers.OpenUpper(*upper_name));
     stack.upper = MountStack::Upper{.upper = upper.fs, .work = upper.work};
   }
   return state_->backend->MountStacked(stack, options);
+}
+
+Result<Mount> Store::MountLayer(const LayerId& layer, const MountOptions& options) {
+  SNAP_TRY(const OpenedLayer opened, OpenLayer(state_->layers, layer));
+  if (opened.manifest.format == LayerFormat::kTree) {
+    return MakeError(ErrorCode::kUnsupported, "mount layer {}: it is a directory", layer.ToString());
+  }
+  return state_->backend->MountPackedLayer({opened.content, {}}, options);
 }
 
 }  // namespace snap

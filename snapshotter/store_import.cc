@@ -1,18 +1,27 @@
 // Import: layers that are there are pinned, the others extracted side by side; then everything that depends
 // on order (settling, committing, the database) happens bottom first, on one thread. Invariant: until the one
 // database batch at the end nothing refers to what was made; every way out before it discards.
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "fs/base/fault.h"
 #include "fs/base/quote.h"
+#include "fs/base/sys_file.h"
 #include "fs/base/sys_process.h"
 #include "fs/base/time.h"
+#include "fs/tree_editor.h"
 #include "snapshotter/layer_import.h"
 #include "snapshotter/layer_settle.h"
+#include "snapshotter/layer_stack.h"
+#include "snapshotter/merged_image.h"
 #include "snapshotter/store_state.h"
 
 namespace snap {
@@ -76,26 +85,27 @@ class Reporter {
 
 class Importer {
  public:
+  /// `pins`: an empty stage that is held as long as the import lasts; it keeps the objects.
   Importer(Store::State& state, oci::ImageSource& source, const std::string& source_name,
-           const ImportOptions& options, oci::Image image)
+           const ImportOptions& options, oci::Image image, LayerStage pins)
       : state_(state),
         source_(source),
         source_name_(source_name),
         options_(options),
         image_(std::move(image)),
         reporter_(options, image_),
+        pins_(std::move(pins)),
+        objects_(state.layers.objects(), pins_.tree()),
         layers_(image_.layers.size()) {}
 
   Result<ImportResult> Run() {
     // Says early that the database is damaged or locked for good, and makes it before the first layer
     // appears.
     { SNAP_TRY(const Metadata metadata, state_.Read()); }
+    SNAP_TRY(format_, ChooseFormat());
     SNAP_TRY_VOID(PinShared());
     SNAP_TRY_VOID(ExtractMissing());
-    SNAP_TRY_VOID(Complete());
-    SNAP_FAULT_POINT("store.import.before_commit");
-    SNAP_TRY_VOID(CommitLayers());
-    Result<ImportResult> result = Record();
+    Result<ImportResult> result = Finish();
     if (!result.ok()) DiscardUnrecorded();
     return result;
   }
@@ -107,7 +117,41 @@ class Importer {
     std::optional<size_t> same_as;            // a lower layer of this image with the same DiffId
     std::optional<ExtractedLayer> extracted;  // until it is committed
     LayerManifest manifest;                   // from Complete on
+    std::vector<ObjectId> objects;            // of one that this import made; each once
+    UniqueFd image;                           // likewise, of a packed one
+    std::unique_ptr<LayerTree> tree;          // likewise
   };
+
+  Result<LayerFormat> ChooseFormat() const {
+    if (options_.format == LayerFormatChoice::kTree) return LayerFormat::kTree;
+    const Result<void> packed = state_.backend->CanMountPacked();
+    if (packed.ok()) return LayerFormat::kPacked;
+    if (options_.format == LayerFormatChoice::kAuto) return LayerFormat::kTree;
+    return packed.error();
+  }
+
+  /// Everything from which a failure may leave names in the store.
+  Result<ImportResult> Finish() {
+    SNAP_TRY_VOID(Complete());
+    SNAP_FAULT_POINT("store.import.before_commit");
+    SNAP_TRY_VOID(objects_.Publish(false));
+    // Beside the flush, during which the processors have nothing to do. Not having it is no failure: mounting makes it too.
+    std::thread merging;
+    try {
+      merging = std::thread([stack = Stacked(), this] {
+        try {
+          MakeMerged(stack);
+        } catch (const std::bad_alloc&) {  // many layers, little memory: they are stacked one by one
+        }
+      });
+      merged_ = true;
+    } catch (const std::system_error&) {  // a limit on processes
+    }
+    const Result<void> committed = CommitLayers();
+    if (merging.joinable()) merging.join();
+    SNAP_TRY_VOID(committed);
+    return Record();
+  }
 
   // --- what is there already
 
@@ -214,12 +258,13 @@ class Importer {
   Result<ExtractedLayer> ExtractOne(size_t i, const std::atomic<bool>& cancelled) {
     reporter_.Phase(i, Progress::Phase::kExtracting);
     LayerImportOptions options;
+    options.format = format_;
     options.engine = options_.engine;
     options.tar_limits = options_.tar_limits;
     options.inflate_limits = options_.inflate_limits;
     options.on_bytes = [this, i](uint64_t bytes) { reporter_.Bytes(i, bytes); };
     SNAP_TRY(ExtractedLayer layer,
-             ExtractLayer(source_, image_.layers[i], state_.layers, options, cancelled));
+             ExtractLayer(source_, image_.layers[i], state_.layers, objects_, options, cancelled));
     reporter_.Entries(i, layer.entries);
     return layer;
   }
@@ -251,7 +296,9 @@ class Importer {
       manifest.implied_root = !summary.root_named && (below == nullptr || below->implied_root);
       manifest.settled = !summary.implied_directories.empty() || !summary.lower_links.empty() ||
                          (!summary.root_named && !manifest.implied_root);
+      manifest.format = extracted.format;
       if (manifest.settled) SNAP_TRY_VOID(Settle(i));
+      if (extracted.packed != nullptr) SNAP_TRY_VOID(Seal(layer));
       manifest.id = LayerId{manifest.settled ? chain[i].digest : diff_ids_[i].digest};
       manifest.diff_id = diff_ids_[i];
       manifest.blob_id = extracted.blob_id;
@@ -273,25 +320,87 @@ class Importer {
       return wrap(MakeError(ErrorCode::kInvalidArgument, "hard link {} to {}: the target does not exist",
                             Quote(link.path.str()), Quote(link.target.str())));
     }
-    std::vector<UniqueFd> opened;
-    std::vector<StackedTree> trees;
+    SNAP_TRY_VOID(objects_.Publish(false));  // the layers below may refer to some
+    std::vector<OpenedLayer> opened;
+    std::vector<StackedLayer> stacked;
     for (size_t below = i; below > 0; --below) {
       const Layer& layer = layers_[below - 1];
-      if (layer.pin) {
-        SNAP_TRY(UniqueFd tree, state_.layers.OpenTree(layer.manifest.id));
-        trees.push_back({layer.manifest.id, tree});
-        opened.push_back(std::move(tree));
+      const Layer& known = layer.same_as ? layers_[*layer.same_as] : layer;
+      OpenedLayer lower{layer.manifest, UniqueFd()};
+      if (known.pin) {
+        SNAP_TRY(lower, OpenLayer(state_.layers, layer.manifest.id));
       } else {
-        const Layer& staged = layer.same_as ? layers_[*layer.same_as] : layer;
-        trees.push_back({layer.manifest.id, staged.extracted->stage.tree()});
+        const LayerStage& stage = known.extracted->stage;
+        const bool is_tree = layer.manifest.format == LayerFormat::kTree;
+        SNAP_TRY_SYS(lower.content,
+                     is_tree ? sys::OpenAt(stage.directory(), LayerStage::kTreeName, O_PATH | O_DIRECTORY | O_NOFOLLOW)
+                             : sys::OpenAt(stage.directory(), LayerStage::kImageName, O_RDONLY | O_NOFOLLOW),
+                     "open a layer below");
       }
+      stacked.push_back(lower.Stacked());
+      opened.push_back(std::move(lower));
     }
-    MountStack stack;
-    stack.lowers_top_first = LowersTopFirst(trees);
-    SNAP_TRY(const Mount lowers, state_.backend->MountStacked(stack, {}));
-    Result<void> settled = SettleLayer(extracted.stage.tree(), lowers.root(), extracted.summary);
+    SNAP_TRY(const Mount lowers, state_.backend->MountStacked(StackLayers(state_.layers, stacked), {}));
+    std::optional<TreeEditor> tree;
+    LayerEditor* editor = nullptr;
+    if (extracted.format == LayerFormat::kTree) {
+      editor = &tree.emplace(extracted.stage.tree());
+    } else {
+      editor = extracted.packed->writer.get();
+    }
+    Result<void> settled = SettleLayer(*editor, lowers.root(), extracted.summary);
     if (!settled.ok()) return wrap(std::move(settled).error());
     return {};
+  }
+
+  /// Writes the metadata of a packed layer, which needs nothing more then.
+  static Result<void> Seal(Layer& layer) {
+    ExtractedLayer& extracted = *layer.extracted;
+    PackedWriter& writer = *extracted.packed->writer;
+    SNAP_TRY(const PackedWriter::Sealed sealed, writer.Seal());
+    SNAP_TRY_VOID(extracted.packed->index->Finish(writer.objects()));
+    layer.manifest.checksums = sealed.checksums;
+    layer.manifest.exact_tar = true;
+    extracted.summary.usage = sealed.usage;
+    const std::set<ObjectId> objects(writer.objects().begin(), writer.objects().end());
+    layer.objects.assign(objects.begin(), objects.end());
+    SNAP_TRY_SYS(const struct stat index, sys::FStat(extracted.packed->index_file), "look at the tar index");
+    constexpr uint64_t kStatBlock = 512;  // the unit of st_blocks
+    extracted.summary.usage.disk_bytes += static_cast<uint64_t>(index.st_blocks) * kStatBlock;
+    layer.image = std::move(extracted.packed->image);
+    layer.tree = std::make_unique<LayerTree>(std::move(writer).TakeTree());
+    extracted.packed.reset();
+    return {};
+  }
+
+  struct Stack {
+    std::vector<StackedLayer> layers_top_first;
+    std::vector<const LayerTree*> trees;
+    std::vector<std::shared_ptr<OpenedLayer>> opened;  // keep what the layers refer to
+  };
+
+  /// The image's layers; none unless all are packed.
+  Stack Stacked() const {
+    Stack stack;
+    for (size_t i = layers_.size(); i > 0; --i) {
+      const Layer& layer = layers_[i - 1];
+      const Layer& known = layer.same_as ? layers_[*layer.same_as] : layer;
+      FdRef content = known.image;
+      if (!known.image.valid()) {
+        Result<OpenedLayer> pinned = OpenLayer(state_.layers, known.manifest.id);
+        if (!pinned.ok() || pinned->manifest.format != LayerFormat::kPacked) return {};
+        stack.opened.push_back(std::make_shared<OpenedLayer>(std::move(pinned).value()));
+        content = stack.opened.back()->content;
+      }
+      stack.layers_top_first.push_back({known.manifest.id, LayerFormat::kPacked, content, known.manifest.checksums,
+                                        known.manifest.usage.entries});
+      stack.trees.push_back(known.tree.get());
+    }
+    return stack;
+  }
+
+  void MakeMerged(const Stack& stack) {
+    if (!stack.layers_top_first.empty()) (void)MakeMergedImage(state_.layers, stack.layers_top_first, stack.trees);
   }
 
   // --- commit
@@ -330,10 +439,8 @@ class Importer {
     image.diff_ids = diff_ids_;
     image.imported = NowRfc3339();
     image.source = source_name_;
-    std::vector<LayerManifest> manifests;
     for (const Layer& layer : layers_) {
       image.layers.push_back(layer.manifest.id);
-      manifests.push_back(layer.manifest);
       ++(layer.created ? result.layers_new : result.layers_shared);
     }
     SNAP_FAULT_POINT("store.import.before_database");
@@ -346,12 +453,34 @@ class Importer {
       if (owner) result.replaced_names.push_back(name);
       image.names.push_back(name);
     }
-    SNAP_TRY_VOID(metadata.PutImage(image, manifests));
+    // From here on nobody takes away what the rows will refer to.
+    SNAP_TRY_VOID(objects_.Publish(options_.durability == Durability::kFull));
+    std::vector<LayerAddition> additions;
+    for (const Layer& layer : layers_) {
+      SNAP_TRY(LayerAddition addition, Addition(metadata, layer));
+      additions.push_back(std::move(addition));
+    }
+    SNAP_TRY_VOID(metadata.PutImage(image, additions));
     SNAP_FAULT_POINT("store.import.after_database");
     for (size_t i = 0; i < layers_.size(); ++i) {
       if (layers_[i].created) reporter_.Phase(i, Progress::Phase::kDone);
     }
     return result;
+  }
+
+  /// What is to be recorded of a layer.
+  Result<LayerAddition> Addition(Metadata& metadata, const Layer& layer) const {
+    if (layer.created) return LayerAddition(layer.manifest, layer.objects);
+    SNAP_TRY(const std::optional<LayerRecord> known, metadata.Layer(layer.manifest.id));
+    if (known) return LayerAddition(layer.manifest);
+    // Another import made it, or its image was removed while this import used it: its objects may have gone.
+    SNAP_TRY(std::vector<ObjectId> objects, state_.ObjectsOnDisk(layer.manifest));
+    for (const ObjectId& object : objects) {
+      SNAP_TRY(const bool exists, state_.layers.objects().Exists(object));
+      if (exists) continue;
+      return MakeError(ErrorCode::kBusy, "use layer {}: it is being removed; try again", layer.manifest.id.ToString());
+    }
+    return LayerAddition(layer.manifest, std::move(objects));
   }
 
   /// The user's name; the source's own, if it is one; none.
@@ -362,19 +491,28 @@ class Importer {
     return own.ok() ? std::move(own).value() : std::string();
   }
 
-  /// After the database refused: takes back what this import added and nobody else uses. Under the database's
-  /// lock, so that it sees what others have recorded; when even that cannot be had, garbage collection does
-  /// it later.
+  /// Takes back what this import has given names and nobody else uses. Under the database's lock, so that it sees what others
+  /// have recorded; when even that cannot be had, garbage collection does it later.
   void DiscardUnrecorded() {
+    const std::vector<ObjectId> objects = objects_.Ids();
     Result<Metadata> metadata = state_.Write();
     if (!metadata.ok()) return;
+    Metadata::Orphans orphans;
     for (Layer& layer : layers_) layer.pin.reset();
+    // Not only those that this import made: one that it used may have lost its row meanwhile.
     for (const Layer& layer : layers_) {
-      if (!layer.created) continue;
+      if (layer.manifest.created.empty()) continue;  // never committed
       const Result<std::optional<LayerRecord>> row = metadata->Layer(layer.manifest.id);
-      if (row.ok() && !row->has_value())
-        (void)state_.layers.Discard(layer.manifest.id);  // kBusy: another import's now
+      if (row.ok() && !row->has_value()) orphans.layers.push_back(layer.manifest.id);
     }
+    const Result<std::set<ObjectId>> referenced = metadata->ReferencedObjects();
+    if (referenced.ok()) {
+      std::copy_if(objects.begin(), objects.end(), std::back_inserter(orphans.objects),
+                   [&](const ObjectId& object) { return !referenced->contains(object); });
+    }
+    (void)state_.DiscardOrphans(orphans);
+    const Result<std::vector<ImageRecord>> images = metadata->Images();
+    if (images.ok()) (void)state_.RemoveMergedExcept(*images, *metadata);
   }
 
   Store::State& state_;
@@ -383,12 +521,23 @@ class Importer {
   const ImportOptions& options_;
   const oci::Image image_;
   Reporter reporter_;
+  const LayerStage pins_;
+  ObjectStage objects_;
+  LayerFormat format_ = LayerFormat::kTree;
+  bool merged_ = false;  // a merged image may have been made
   std::vector<Layer> layers_;     // bottom first
   std::vector<DiffId> diff_ids_;  // from Complete on
   Digest last_chain_id_;
 };
 
 }  // namespace
+
+Result<LayerFormatChoice> ParseLayerFormatChoice(std::string_view text) {
+  if (text == "auto") return LayerFormatChoice::kAuto;
+  if (text == "packed") return LayerFormatChoice::kPacked;
+  if (text == "tree") return LayerFormatChoice::kTree;
+  return MakeError(ErrorCode::kInvalidArgument, "layer format {} is not 'auto', 'packed' or 'tree'", Quote(text));
+}
 
 Result<ImportResult> Store::Import(oci::ImageSource& source, const std::string& source_name,
                                    const ImportOptions& options) {
@@ -414,8 +563,8 @@ Result<ImportResult> Store::Import(oci::ImageSource& source, const std::string& 
     if (has_config) image.layers[i].diff_id = image.config.diff_ids[i];
   }
   Result<ImportResult> result = [&]() -> Result<ImportResult> {
-    SNAP_TRY(const LayerStage busy, state_->MarkBusy());
-    return Importer(*state_, source, source_name, options, std::move(image)).Run();
+    SNAP_TRY(LayerStage busy, state_->MarkBusy());
+    return Importer(*state_, source, source_name, options, std::move(image), std::move(busy)).Run();
   }();
   if (!result.ok()) state_->EmptyTrash();
   return result;

@@ -24,18 +24,23 @@ struct Store::State {
   /// the next Open finds it without a holder and collects garbage.
   Result<LayerStage> MarkBusy() { return layers.Stage(); }
 
+  /// The objects of a layer that is on disk, each once, whatever the database knows.
+  Result<std::vector<ObjectId>> ObjectsOnDisk(const LayerManifest& manifest) const;
+  /// Makes the row of a layer say what is on disk, after a migration or a replacement that was killed between the two.
+  Result<void> BelieveDirectory(Metadata& metadata, const LayerManifest& row) const;
+  /// For layers whose rows are gone: moves them and the objects that nothing references any more to the trash. What somebody
+  /// has pinned stays, with its objects: an import that writes the rows again. The caller holds the database's lock.
+  Result<void> DiscardOrphans(const Metadata::Orphans& orphans);
+
+  /// The name of an image's merged image as its layers are recorded; empty when there is none.
+  static Result<std::string> MergedKeyOf(const ImageRecord& image, Metadata& metadata);
+  /// Removes the merged images of all but these images. Returns how many.
+  Result<uint64_t> RemoveMergedExcept(const std::vector<ImageRecord>& images, Metadata& metadata, bool dry_run = false);
+
   /// Deletes what calls have moved to the trash. Not being able to is no failure of the call: it is collected
   /// later.
   void EmptyTrash() { (void)layers.EmptyTrash(); }
 };
-
-/// Lowers for a mount of trees given top first. The kernel refuses one directory twice; a lower occurrence of a layer
-/// shows nothing that its topmost one does not show or hide itself, so only that one is kept.
-struct StackedTree {
-  LayerId id;
-  FdRef tree;
-};
-std::vector<FdRef> LowersTopFirst(const std::vector<StackedTree>& trees_top_first);
 
 /// Allocated bytes of everything below a directory that is on its file system. Cost O(files).
 Result<uint64_t> TreeBytes(FdRef parent, const std::string& name);

@@ -27,12 +27,13 @@ class [[nodiscard]] Result {
 
   T& value() & { SNAP_CHECK(ok()); return *std::get_if<0>(&state_); }
   const T& value() const& { SNAP_CHECK(ok()); return *std::get_if<0>(&state_); }
-  T&& value() && { SNAP_CHECK(ok()); return std::move(*std::get_if<0>(&state_)); }
+  /// By value: what is taken from a temporary must not dangle (`for (auto& x : *List())`).
+  T value() && { SNAP_CHECK(ok()); return std::move(*std::get_if<0>(&state_)); }
   const E& error() const& { SNAP_CHECK(!ok()); return *std::get_if<1>(&state_); }
   E&& error() && { SNAP_CHECK(!ok()); return std::move(*std::get_if<1>(&state_)); }
 
   T& operator*() & { return value(); }
-  T&& operator*() && { return std::move(*this).value(); }
+  T operator*() && { return std::move(*this).value(); }
   const T& operator*() const& { return value(); }
   T* operator->() { return &value(); }
   const T* operator->() const { return &value(); }

@@ -1,6 +1,7 @@
 // Processes are named by pidfd; a bare pid is only ever used to find one.
 #include "fs/base/sys_process.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/random.h>
@@ -141,6 +142,19 @@ void FillRandom(std::span<std::byte> out) {
     SNAP_CHECK(got > 0 || errno == EINTR);
     if (got > 0) out = out.subspan(static_cast<size_t>(got));
   }
+}
+
+SysResult<void> RunDetached(const std::function<void()>& work) {
+  const pid_t child = fork();
+  if (child < 0) return Errno(errno);
+  if (child > 0) return {};
+  (void)setsid();  // fails for nobody who was just born
+  if (chdir("/") != 0) _exit(1);
+  if (const int null = open("/dev/null", O_RDWR | O_CLOEXEC); null >= 0) {
+    for (const int stream : {0, 1, 2}) (void)dup2(null, stream);
+  }
+  work();
+  _exit(0);
 }
 
 std::string RandomHex128() {

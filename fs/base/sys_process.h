@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <functional>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -47,6 +48,11 @@ SysResult<std::optional<size_t>> PollReadable(std::span<const FdRef> fds,
 /// "#!/proc/self/exe" runs the launcher's own file and could open it for writing later (CVE-2019-5736).
 /// Errors: EPERM without CAP_SYS_ADMIN; ENOSYS before Linux 5.12.
 SysResult<void> SealExecutable();
+
+/// Runs `work` in a child of its own session, in '/', with /dev/null as standard streams, that nobody waits for; it ends with
+/// `work`. It has copies of this process' descriptors: locks that belong to them are not given back before it ends.
+/// Only the calling thread is there in it: `work` must not need others, nor locks that they may hold.
+SysResult<void> RunDetached(const std::function<void()>& work);
 
 /// The kernel's random id of this boot (/proc/sys/kernel/random/boot_id), 36 characters. Cached.
 SysResult<std::string> BootId();

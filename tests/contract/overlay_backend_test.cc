@@ -81,7 +81,7 @@ TEST_P(OverlayBackendTest, EachMethodMountsInItsOwnWay) {
       {MountMethod::kLegacy, "lowerdir=0,"},
   };
   for (const auto& c : cases) {
-    const auto chosen = MakeOverlayBackend({.method = c.method, .feature_cache_directory = {}});
+    const auto chosen = MakeOverlayBackend({.method = c.method});
     auto mount = chosen->MountStacked(WritableStack(), {});
     ASSERT_TRUE(mount.ok()) << mount.error().message();
     const std::string options = SuperOptions(std::move(*mount));
@@ -95,7 +95,10 @@ TEST_P(OverlayBackendTest, TheKernelIsToldEveryOptionWhoseDefaultVaries) {
   // The kernel shows an option only when it differs from the machine's default; redirect_dir it shows always
   // here, since "off" means "follow" on most machines.
   const std::string plain = SuperOptions(MountOf(WritableStack()));
-  EXPECT_NE(plain.find("redirect_dir=nofollow"), std::string::npos) << plain;
+  EXPECT_NE(plain.find("redirect_dir=on"), std::string::npos) << plain;
+  EXPECT_NE(plain.find("metacopy=on"), std::string::npos) << plain;
+  const std::string lowers = SuperOptions(MountOf(ReadOnlyStack()));
+  EXPECT_NE(lowers.find("redirect_dir=nofollow"), std::string::npos) << lowers;
   const std::string special =
       SuperOptions(MountOf(WritableStack(), {.volatile_upper = true, .user_xattr = true}));
   EXPECT_NE(special.find("volatile"), std::string::npos) << special;
@@ -125,6 +128,7 @@ TEST_P(OverlayBackendTest, EscapedNamesMeanThemselvesToTheKernel) {
     tree::Write(scratch(), tree::Join(lower, "lower"), "x");
     const std::string target = tree::Join(scratch_path(), "target");
     LayerPaths paths{{tree::Join(scratch_path(), lower)},
+                     "",
                      tree::Join(scratch_path(), upper_name),
                      tree::Join(scratch_path(), work_name)};
     const UniqueFd upper_dir = Dir(upper_name);
@@ -170,7 +174,7 @@ TEST_P(OverlayBackendTest, WithoutLayersByDescriptorTheirNamesAreUsed) {
     ASSERT_TRUE(mount.ok()) << mount.error().message();
     EXPECT_NE(SuperOptions(std::move(*mount)).find("/proc/self/fd/"), std::string::npos);
 
-    const auto forced = MakeOverlayBackend({.method = MountMethod::kFds, .feature_cache_directory = {}});
+    const auto forced = MakeOverlayBackend({.method = MountMethod::kFds});
     const auto refused = forced->MountStacked(stack, {});
     ASSERT_FALSE(refused.ok());
     EXPECT_EQ(refused.error().code(), ErrorCode::kUnsupported) << refused.error().message();
@@ -210,9 +214,7 @@ TEST_P(OverlayBackendTest, ProbesAgreeWithTheMountsThatNeedThem) {
   (void)AddLayer();
   (void)AddLayer();
   const auto works = [&](MountMethod method, const MountOptions& options) {
-    return MakeOverlayBackend({.method = method, .feature_cache_directory = {}})
-        ->MountStacked(ReadOnlyStack(), options)
-        .ok();
+    return MakeOverlayBackend({.method = method})->MountStacked(ReadOnlyStack(), options).ok();
   };
   const FeatureSet& set = *probed;
   EXPECT_EQ(set[Feature::kLowerByFd].available, works(MountMethod::kFds, {}));

@@ -12,6 +12,7 @@
 #include "fs/base/sys_file.h"
 #include "fs/base/sys_mount.h"
 #include "fs/base/sys_process.h"
+#include "tests/support/packed_image.h"
 
 namespace snap {
 namespace {
@@ -155,6 +156,8 @@ void UnionBackendTest::TearDown() {
 
 void UnionBackendTest::CloseLayers() {
   layers_.clear();
+  images_.clear();
+  objects_.Reset();
   upper_.Reset();
   work_.Reset();
 }
@@ -167,11 +170,30 @@ FdRef UnionBackendTest::AddLayerNamed(const std::string& name) {
   return layers_.back();
 }
 
-MountStack UnionBackendTest::ReadOnlyStack() const {
-  MountStack stack;
-  for (auto layer = layers_.rbegin(); layer != layers_.rend(); ++layer) {
-    stack.lowers_top_first.push_back(*layer);
+FdRef UnionBackendTest::objects() {
+  if (!objects_) {
+    tree::MakeDir(scratch_, "objects");
+    objects_ = *sys::OpenAt(scratch_, "objects", O_PATH | O_DIRECTORY);
   }
+  return objects_;
+}
+
+UniqueFd UnionBackendTest::Pack(size_t layer, const std::string& name) {
+  PackTree(layers_[layer], scratch_, name, objects());
+  return tree::Open(scratch_, name);
+}
+
+MountStack UnionBackendTest::ReadOnlyStack() {
+  MountStack stack;
+  for (size_t i = layers_.size(); i-- > 0;) {
+    if (IsPacked(i)) {
+      images_.push_back(Pack(i, "image" + std::to_string(packed_++)));
+      stack.lowers_top_first.push_back({images_.back(), {}});
+    } else {
+      stack.lowers_top_first.push_back(layers_[i]);
+    }
+  }
+  if (objects_ && !tree::Names(objects_).empty()) stack.objects = objects_;
   return stack;
 }
 

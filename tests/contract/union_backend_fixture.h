@@ -45,9 +45,13 @@ std::vector<std::string> Describe(FdRef dir);
 std::vector<std::string> MountLines();
 size_t OpenDescriptors();
 
+/// What the stacks of a fixture are made of.
+enum class Layers { kTrees, kPacked, kMixed };
+
 struct BackendCase {
   std::string name;
   std::function<std::shared_ptr<UnionBackend>()> make;
+  Layers layers = Layers::kTrees;
 };
 void PrintTo(const BackendCase& backend, std::ostream* out);
 
@@ -61,8 +65,17 @@ class UnionBackendTest : public testing::TestWithParam<BackendCase> {
   /// A new empty layer directory.
   FdRef AddLayer() { return AddLayerNamed("layer" + std::to_string(layers_.size())); }
   FdRef AddLayerNamed(const std::string& name);
-  /// A stack of all layers, the newest on top.
-  MountStack ReadOnlyStack() const;
+  /// A stack of all layers, the newest on top. Layers that the case wants packed are packed as they are now,
+  /// into new images.
+  MountStack ReadOnlyStack();
+  /// The content of the layer with this index as an image called `name` in the scratch directory.
+  UniqueFd Pack(size_t layer, const std::string& name);
+  bool IsPacked(size_t layer) const {
+    const Layers layers = GetParam().layers;
+    return layers == Layers::kPacked || (layers == Layers::kMixed && layer % 2 == 0);
+  }
+  FdRef layer(size_t index) const { return layers_[index]; }
+  FdRef objects();
   /// The same with `upper` and `work` in the scratch directory, made at the first call.
   MountStack WritableStack();
   /// A mount that must succeed.
@@ -82,7 +95,9 @@ class UnionBackendTest : public testing::TestWithParam<BackendCase> {
   std::string scratch_path_;
   UniqueFd scratch_;
   std::vector<UniqueFd> layers_;
-  UniqueFd upper_, work_;
+  std::vector<UniqueFd> images_;
+  size_t packed_ = 0;
+  UniqueFd upper_, work_, objects_;
 };
 
 }  // namespace snap

@@ -27,13 +27,16 @@ using testing::Values;
 
 constexpr const char* kOriginXattr = "trusted.overlay.origin";
 
-BackendCase Overlay(const char* name, MountMethod method) {
-  return {name, [method] { return MakeOverlayBackend({.method = method, .feature_cache_directory = {}}); }};
+BackendCase Overlay(const char* name, MountMethod method, Layers layers = Layers::kTrees) {
+  return {name, [method] { return MakeOverlayBackend({.method = method}); }, layers};
 }
 INSTANTIATE_TEST_SUITE_P(Overlay, UnionBackendTest,
                          Values(Overlay("Auto", MountMethod::kAuto), Overlay("Fds", MountMethod::kFds),
                                 Overlay("Strings", MountMethod::kStrings),
-                                Overlay("Legacy", MountMethod::kLegacy)),
+                                Overlay("Legacy", MountMethod::kLegacy),
+                                Overlay("FdsPacked", MountMethod::kFds, Layers::kPacked),
+                                Overlay("StringsMixed", MountMethod::kStrings, Layers::kMixed),
+                                Overlay("LegacyPacked", MountMethod::kLegacy, Layers::kPacked)),
                          [](const auto& backend) { return backend.param.name; });
 
 // --- what is seen
@@ -202,6 +205,8 @@ TEST_P(UnionBackendTest, EntriesOfEveryKindAreSeenUnchanged) {
   EXPECT_EQ(tree::Describe(MountOf(WritableStack()).root()), on_disk) << "below an empty upper";
   const Mount mount = MountOf(ReadOnlyStack());
   EXPECT_EQ(sys::StatAt(mount.root(), "plain")->st_ino, sys::StatAt(mount.root(), "hardlink")->st_ino);
+  // Of an object that nobody has opened yet the kernel only knows the size.
+  EXPECT_EQ(tree::Read(mount.root(), "sparse").size(), 1U << 20U);
   EXPECT_EQ(sys::StatAt(mount.root(), "sparse")->st_blocks, 0) << "holes stay holes";
 }
 
@@ -296,9 +301,14 @@ TEST_P(UnionBackendTest, UserXattrReadsTheOtherSpelling) {
       tree::Write(layer, dir + "/" + name, "x");
     }
   }
-  const FdRef top = ReadOnlyStack().lowers_top_first[0];
+  const FdRef top = layer(1);
   tree::MakeOpaque(top, "user", "user.overlay.opaque");
   tree::MakeOpaque(top, "trusted", "trusted.overlay.opaque");
+  if (IsPacked(0)) {
+    EXPECT_EQ(FailureOf(ReadOnlyStack(), {.user_xattr = true}).code(), ErrorCode::kUnsupported)
+        << "it has only one spelling";
+    return;
+  }
   const Mount by_user = MountOf(ReadOnlyStack(), {.user_xattr = true});
   EXPECT_EQ(tree::Names(by_user.root(), "user").size(), 1U);
   EXPECT_EQ(tree::Names(by_user.root(), "trusted").size(), 2U);
@@ -443,6 +453,76 @@ TEST_P(UnionBackendTest, TheUpperPersistsOverRemounts) {
   EXPECT_EQ(tree::Describe(MountOf(stack).root()), left) << "again";
 }
 
+// chmod -R, chown -R and the like in a container's entry point are frequent, and lower files may be large.
+TEST_P(UnionBackendTest, ChangingMetadataOfALargeLowerFileCopiesNoData) {
+  constexpr size_t kSize = size_t{8} << 20U;
+  constexpr int64_t kFewBlocks = 64;  // of 512 bytes
+  std::string content;
+  while (content.size() < kSize) content += fmt::format("{:08x}", content.size());
+  const FdRef lower = AddLayer();
+  const char* const names[] = {"chmod", "chown", "times", "xattr", "link", "rename", "write"};
+  for (const char* name : names) tree::Write(lower, name, content);
+  const MountStack stack = WritableStack();
+  const auto expect_content = [&](FdRef root, const char* when) {
+    for (const std::string name : {"chmod", "chown", "times", "xattr", "link", "link2", "renamed"}) {
+      EXPECT_TRUE(tree::Read(root, name) == content) << name << " " << when;
+    }
+    std::string written = content;
+    written.replace(kSize / 2, 3, "new");
+    EXPECT_TRUE(tree::Read(root, "write") == written) << when;
+    EXPECT_EQ(sys::StatAt(root, "chmod")->st_mode & 07777U, 0600U) << when;
+    EXPECT_EQ(sys::StatAt(root, "chown")->st_uid, 7U) << when;
+  };
+  {
+    const Mount mount = MountOf(stack);
+    const FdRef root = mount.root();
+    ASSERT_TRUE(sys::FChmodAt(root, "chmod", 0600).ok());
+    ASSERT_TRUE(sys::FChownAt(root, "chown", 7, 7).ok());
+    ASSERT_TRUE(sys::SetTimesAt(root, "times", {{1, 1}, {2, 2}}).ok());
+    ASSERT_TRUE(sys::SetXattrAt(root, "xattr", "user.note", AsBytes("v")).ok());
+    ASSERT_TRUE(sys::LinkAt(root, "link", root, "link2").ok());
+    ASSERT_TRUE(sys::RenameAt(root, "rename", root, "renamed").ok());
+    ASSERT_TRUE(sys::FChmodAt(root, "write", 0600).ok());
+    for (const std::string& name : tree::Names(upper())) {
+      EXPECT_LT(sys::StatAt(upper(), name.c_str())->st_blocks, kFewBlocks) << name;
+    }
+    const UniqueFd file = *sys::OpenAt(root, "write", O_WRONLY);
+    ASSERT_TRUE(sys::PWriteAll(file, AsBytes("new"), kSize / 2).ok());
+    EXPECT_GE(sys::StatAt(upper(), "write")->st_blocks, static_cast<int64_t>(kSize / 512))
+        << "now it is the upper's own";
+    expect_content(root, "at once");
+    expect_content(MountOf(stack, {.read_only = true}).root(), "read-only beside it");
+  }
+  expect_content(MountOf(stack).root(), "after a remount");
+  expect_content(MountOf(stack, {.read_only = true}).root(), "read-only");
+  EXPECT_TRUE(tree::Read(lower, "write") == content);
+  {
+    const Mount mount = MountOf(stack);
+    const UniqueFd file = *sys::OpenAt(mount.root(), "renamed", O_WRONLY);
+    ASSERT_TRUE(sys::PWriteAll(file, AsBytes("late"), 0).ok());
+    EXPECT_EQ(tree::Read(mount.root(), "renamed"), "late" + content.substr(4));
+  }
+}
+
+TEST_P(UnionBackendTest, ALowerDirectoryIsRenamedWithAllThatIsInIt) {
+  const FdRef bottom = AddLayer();
+  tree::MakeDir(bottom, "dir");
+  tree::Write(bottom, "dir/large enough for an object", "object data");
+  tree::Write(AddLayer(), "other", "x");
+  const MountStack stack = WritableStack();
+  {
+    const Mount mount = MountOf(stack);
+    ASSERT_TRUE(sys::RenameAt(mount.root(), "dir", mount.root(), "renamed").ok());
+    tree::Write(mount.root(), "renamed/new", "y");
+  }
+  for (const bool read_only : {false, true}) {
+    const Mount mount = MountOf(stack, {.read_only = read_only});
+    EXPECT_EQ(tree::Names(mount.root()), (std::set<std::string>{"renamed", "other"}));
+    EXPECT_EQ(tree::Read(mount.root(), "renamed/large enough for an object"), "object data");
+    EXPECT_EQ(tree::Read(mount.root(), "renamed/new"), "y");
+  }
+}
+
 TEST_P(UnionBackendTest, VolatileUpperReceivesChanges) {
   tree::Write(AddLayer(), "file", "x");
   const Mount mount = MountOf(WritableStack(), {.volatile_upper = true});
@@ -585,9 +665,9 @@ TEST_P(UnionBackendTest, DroppingAMountLeavesNothing) {
       tree::MakeDir(scratch(), std::string("fs/") + name);
       dirs.push_back(*sys::OpenAt(scratch(), (std::string("fs/") + name).c_str(), O_PATH));
     }
-    MountStack single{{dirs[0]}, {}};
-    MountStack read_only{{dirs[0], dirs[1]}, {}};
-    MountStack writable{{dirs[0], dirs[1]}, MountStack::Upper{dirs[2], dirs[3]}};
+    MountStack single{{dirs[0]}, {}, {}};
+    MountStack read_only{{dirs[0], dirs[1]}, {}, {}};
+    MountStack writable{{dirs[0], dirs[1]}, {}, MountStack::Upper{dirs[2], dirs[3]}};
     (void)MountOf(single);  // what the backend keeps for itself is there from now on
     const size_t descriptors = OpenDescriptors();
     for (int i = 0; i < 10; ++i) {
@@ -596,7 +676,7 @@ TEST_P(UnionBackendTest, DroppingAMountLeavesNothing) {
     EXPECT_EQ(OpenDescriptors(), descriptors);
     EXPECT_EQ(MountLines(), before);
     // Failures leave nothing either: the same directory twice.
-    MountStack twice{{dirs[0], dirs[0]}, {}};
+    MountStack twice{{dirs[0], dirs[0]}, {}, {}};
     (void)FailureOf(twice);
     EXPECT_EQ(OpenDescriptors(), descriptors);
     EXPECT_EQ(MountLines(), before);
@@ -710,8 +790,8 @@ TEST_P(UnionBackendTest, MountsFromEightThreadsAreIndependent) {
     threads.emplace_back([&, i] {
       const Site& site = sites[static_cast<size_t>(i)];
       for (int round = 0; round < kRounds; ++round) {
-        const MountStack single{{site.bottom}, {}};
-        const MountStack writable{{site.top, site.bottom}, MountStack::Upper{site.upper, site.work}};
+        const MountStack single{{site.bottom}, {}, {}};
+        const MountStack writable{{site.top, site.bottom}, {}, MountStack::Upper{site.upper, site.work}};
         for (const MountStack* stack : {&single, &writable}) {
           const auto mount = backend().MountStacked(*stack, {});
           if (!mount.ok() || tree::Read(mount->root(), "id") != std::to_string(i)) ++failures;
@@ -783,8 +863,8 @@ TEST_P(UnionBackendTest, WorkOnAnotherFileSystemIsRefused) {
 
 TEST_P(UnionBackendTest, OneDirectoryTwiceIsRefused) {
   const FdRef layer = AddLayer();
-  MountStack stack = ReadOnlyStack();
-  stack.lowers_top_first.push_back(layer);
+  MountStack stack;
+  stack.lowers_top_first = {layer, layer};
   const Error error = FailureOf(stack);
   EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument) << error.message();
 }

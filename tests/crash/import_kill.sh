@@ -9,6 +9,7 @@ export SNAP_ROOT=$work/store SNAP_CONFIG=/dev/null
 cleanup() { "$SNAP" umount -a >/dev/null 2>&1 || true; rm -rf "$work"; }
 trap cleanup EXIT
 fail() { echo "$*"; exit 1; }
+leftovers() { ls -A "$SNAP_ROOT/layers"; find "$SNAP_ROOT/objects" "$SNAP_ROOT/merged" -type f; }
 
 # Three layers, about 1,500 files, a few of them large.
 for layer in 1 2 3; do
@@ -18,6 +19,8 @@ for layer in 1 2 3; do
     for ((j = 0; j < 20; j++)); do echo "$layer $i $j" > "$dir/d$layer/s$i/f$j"; done
   done
   head -c 3000000 /dev/urandom > "$dir/d$layer/big"
+  for ((j = 0; j < 20; j++)); do head -c 70000 /dev/urandom > "$dir/d$layer/large$j"; done
+  [ $layer = 1 ] || cp "$work/l1/d1/big" "$dir/d$layer/same"
   [ $layer = 1 ] || : > "$dir/.wh.d$((layer - 1))"
   tar -C "$dir" --sort=name -cf "$work/$layer.tar" .
 done
@@ -28,7 +31,7 @@ oci_layout_end "$work/oci"
 start=$(date +%s%N)
 "$SNAP" import --quiet "oci:$work/oci" kill:1 >/dev/null
 whole_us=$(( ($(date +%s%N) - start) / 1000 ))
-"$SNAP" rmi kill:1 >/dev/null
+"$SNAP" rmi --wait kill:1 >/dev/null
 
 killed=0; finished=0
 for ((n = 1; n <= kills; n++)); do
@@ -47,11 +50,11 @@ for ((n = 1; n <= kills; n++)); do
   if [ -n "$images" ]; then
     # Acknowledged or not, an image that is listed is whole.
     [ "$("$SNAP" run --rm kill:1 /x 2>/dev/null; echo $?)" = 127 ] || fail "kill $n after $delay us: the listed image is broken"
-    "$SNAP" rmi kill:1 >/dev/null
+    "$SNAP" rmi --wait kill:1 >/dev/null
   fi
-  [ -z "$(ls -A "$SNAP_ROOT/layers")" ] || {
+  [ -z "$(leftovers)" ] || {
     "$SNAP" system gc >/dev/null
-    [ -z "$(ls -A "$SNAP_ROOT/layers")" ] || fail "kill $n after $delay us: unreferenced layers survive gc"
+    [ -z "$(leftovers)" ] || fail "kill $n after $delay us: unreferenced content survives gc: $(leftovers)"
   }
 done
 echo "$killed killed, $finished finished before the kill; every one recovered"

@@ -109,7 +109,7 @@ case_configuration() {
 case_manual_pages() {
   mkdir "$work/man"
   expect_ok __man "$work/man"
-  expect_eq "one for each command" "$(ls "$work/man" | wc -l)" 21
+  expect_eq "one for each command" "$(ls "$work/man" | wc -l)" 23
   expect_match "root page" "$(<"$work/man/snap.1")" '\.TH SNAP 1'
   if command -v mandoc >/dev/null; then
     # STYLE and BASE complain about the operating system's habits; the pages must have no warnings.

@@ -108,7 +108,7 @@ one_seed() {
       head -40 "$work/case/diff"
       exit 1
     fi
-    "$SNAP" rmi "t:$seed" >/dev/null
+    "$SNAP" rmi --wait "t:$seed" >/dev/null
   done
   echo "seed $seed: $n layers, $(wc -l < "$work/case/want") files equal"
 }
@@ -116,4 +116,4 @@ one_seed() {
 if [ $# = 0 ]; then set -- 1 2 3 4 5 6 7 8 9 10 11 12; fi
 for seed in "$@"; do one_seed "$seed"; done
 "$SNAP" system check
-[ -z "$(ls -A "$SNAP_ROOT/layers")" ] || { echo "layers are left after rmi"; exit 1; }
+[ -z "$(ls -A "$SNAP_ROOT/layers" && find "$SNAP_ROOT/objects" "$SNAP_ROOT/merged" -type f)" ] || { echo "layers or objects are left after rmi"; exit 1; }

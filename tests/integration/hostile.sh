@@ -15,7 +15,7 @@ echo untouched > "$work/canary/keep"
 chmod 700 "$work/canary"
 snapshot() { "$SNAP_BINARY_DIR/tests/tree_manifest" "$work/canary"; find "$work" -path "$SNAP_ROOT" -prune -o -print | sort; }
 store() { # everything in the store that names something; the database's own files change with every transaction
-  (cd "$SNAP_ROOT" && find layers snapshots staging trash -mindepth 1 2>/dev/null | grep -v '^staging/[^/]*$' | sort)
+  (cd "$SNAP_ROOT" && find layers merged objects snapshots staging trash -mindepth 1 2>/dev/null | grep -v '^staging/[^/]*$\|^objects/..$' | sort)
   "$SNAP" images -q --no-trunc
 }
 mounts() { grep -cF "$work" /proc/self/mountinfo || true; }  # of this test alone: others run beside it
@@ -28,7 +28,7 @@ expect_failure() { # LABEL SOURCE [ARGS...]
   local label=$1 source=$2 status=0
   shift 2
   "$SNAP" import --quiet "$source" hostile:1 "$@" > "$work.out" 2> "$work.err" || status=$?
-  [ "$status" != 0 ] || { problem "$label: accepted"; "$SNAP" rmi -f hostile:1 >/dev/null 2>&1 || true; }
+  [ "$status" != 0 ] || { problem "$label: accepted"; "$SNAP" rmi --wait -f hostile:1 >/dev/null 2>&1 || true; }
   [ "$status" -lt 100 ] || problem "$label: exit status $status"
   head -n 1 "$work.err" | grep -q '^snap: ' || problem "$label: no error message, but: $(cat "$work.err")"
   [ "$(grep -c '^snap: ' "$work.err")" -le 1 ] || problem "$label: more than one error: $(cat "$work.err")"
@@ -50,7 +50,7 @@ count=0
 for tar in "$work"/corpus/should-pass-*.tar; do
   label=$(basename "$tar" .tar)
   if "$SNAP" import --quiet "tar:$tar" legit:1 >/dev/null 2>"$work.err"; then
-    "$SNAP" rmi legit:1 >/dev/null
+    "$SNAP" rmi --wait legit:1 >/dev/null
   else
     problem "$label: refused: $(cat "$work.err")"
   fi

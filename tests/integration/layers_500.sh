@@ -40,7 +40,7 @@ mkdir "$work/mnt"
 if "$SNAP" mount many:501 "$work/mnt" 2>"$work/err"; then fail "501 layers were mounted"; fi
 grep -q '500' "$work/err" || fail "the error does not name the limit: $(cat "$work/err")"
 
-"$SNAP" rmi many:500 >/dev/null
-"$SNAP" rmi many:501 >/dev/null 2>&1 || true
+"$SNAP" rmi --wait many:500 >/dev/null
+"$SNAP" rmi --wait many:501 >/dev/null 2>&1 || true
 "$SNAP" system check
 [ -z "$(ls -A "$SNAP_ROOT/layers")" ] || fail "layers are left"

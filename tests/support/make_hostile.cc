@@ -82,6 +82,10 @@ void Numbers(const Corpus& corpus) {
   corpus.Fail("size-8-exbibytes",
               TarBuilder().Add({.name = "f", .size = INT64_MAX}).Finish());
   corpus.Fail("pax-size-overflow", TarBuilder().Add({.name = "f", .pax = {{"size", "99999999999999999999"}}}).Finish());
+  // Where overlayfs looks for the data of another layer's file before it looks in objects/.
+  corpus.Fail("object-name", TarBuilder().File("ff/000000000000000000000000000000-10000", "mine").Finish());
+  corpus.Fail("acl-malformed",
+              TarBuilder().Add({.name = "f", .pax = {{"SCHILY.xattr.system.posix_acl_access", "\2"}}}).Finish());
   corpus.Fail("pax-size-negative", TarBuilder().Add({.name = "f", .pax = {{"size", "-5"}}}).Finish());
   corpus.Fail("uid-beyond-32-bits", TarBuilder().Add({.name = "f", .uid = int64_t{1} << 32}).Finish());
   corpus.Fail("uid-minus-one", TarBuilder().Add({.name = "f", .uid = 0xffffffffLL}).Finish());

@@ -54,6 +54,8 @@ Result<std::vector<ContainerRecord>> ReapContainers(Store& store) {
     log::Warning("{}, trying again later", removed.error().message());
     left.push_back(std::move(container));
   }
+  // A killed launcher could not give back the image that it shared; what cannot be unmounted is found again next time.
+  (void)store.backend().ReleaseUnusedImages();
   return left;
 }
 

@@ -39,6 +39,7 @@ Result<Store*> Context::OpenStore() {
   };
   OverlayOptions overlay;
   overlay.feature_cache_directory = settings_.run_dir;
+  overlay.image_mounts_directory = settings_.run_dir + "/images";
   SNAP_TRY(Store store, Store::Open(std::move(options), MakeOverlayBackend(std::move(overlay))));
   // Not before: a new store's directory must be empty. Without it every process probes the kernel again.
   if (const Result<void> made = MakeRunDirectory(settings_.run_dir); !made.ok()) {

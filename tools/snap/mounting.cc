@@ -33,7 +33,10 @@ Result<uint64_t> MountIdOf(FdRef fd) {
 /// One layer as it lies in the store, whiteouts visible as what overlayfs makes of them.
 Result<Mount> MountLayerDirectory(Store& store, const ImageRecord& image, unsigned number,
                                   const MountOptions& options) {
-  SNAP_TRY(const UniqueFd tree, store.layers().OpenTree(image.layers[number - 1]));
+  const LayerId& id = image.layers[number - 1];
+  SNAP_TRY(const LayerManifest manifest, store.layers().Find(id));
+  if (manifest.format == LayerFormat::kPacked) return store.MountLayer(id, options);
+  SNAP_TRY(const UniqueFd tree, store.layers().OpenTree(id));
   SNAP_TRY_SYS(UniqueFd mount, sys::OpenTree(tree, "", AT_EMPTY_PATH | OPEN_TREE_CLONE),
                "clone the mount of layer {}", number);
   uint64_t attributes = MOUNT_ATTR_RDONLY;

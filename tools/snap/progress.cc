@@ -24,11 +24,18 @@ std::string_view PhaseText(Phase phase) {
       return "done";
     case Phase::kExists:
       return "already there";
+    case Phase::kSaving:
+      return "saving";
   }
   return "";
 }
 
 bool IsEnd(Phase phase) { return phase == Phase::kDone || phase == Phase::kExists; }
+
+/// A layer that is saved is not looked into.
+std::string EntriesText(const ProgressView::Event& event) {
+  return event.entries == 0 ? ", " : fmt::format(", {} entries, ", event.entries);
+}
 
 class PlainProgress final : public ProgressView {
  public:
@@ -40,8 +47,7 @@ class PlainProgress final : public ProgressView {
     it->second = event.phase;
     std::string line = fmt::format("layer {}/{} {}: {}", event.layer + 1, event.layer_count,
                                    EscapeUnprintable(event.label), PhaseText(event.phase));
-    if (event.phase == Phase::kDone)
-      line += fmt::format(", {} entries, {} read", event.entries, HumanSize(event.bytes));
+    if (event.phase == Phase::kDone) line += EntriesText(event) + HumanSize(event.bytes) + " read";
     write_(line + "\n");
   }
   void Finish() override {}
@@ -81,12 +87,11 @@ class BarProgress final : public ProgressView {
   static std::string Line(const Layer& layer, unsigned columns) {
     const Event& event = layer.event;
     const std::string label = EscapeUnprintable(Shorten(event.label, 12));
-    if (event.phase == Phase::kExtracting) {
+    if (event.phase == Phase::kExtracting || event.phase == Phase::kSaving) {
       return RenderBar(label, event.bytes, event.total_bytes, layer.bytes_per_second, columns);
     }
     std::string line = fmt::format("{:<12}  {}", label, PhaseText(event.phase));
-    if (event.phase == Phase::kDone)
-      line += fmt::format(", {} entries, {}", event.entries, HumanSize(event.bytes));
+    if (event.phase == Phase::kDone) line += EntriesText(event) + HumanSize(event.bytes);
     return Shorten(line, columns);
   }
 

@@ -1,4 +1,4 @@
-// Progress of an import: bars on a terminal, one line per change of phase elsewhere.
+// Progress of an import or save: bars on a terminal, one line per change of phase elsewhere.
 // Invariant: the terminal is in its usual state after every write (no hidden cursor, no raw mode, the cursor
 // below the bars), so a program that is killed leaves nothing to repair.
 #pragma once

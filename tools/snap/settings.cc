@@ -63,10 +63,11 @@ Environment ProcessEnvironment() {
 
 std::span<const ConfigKey> ConfigKeys() {
   using Kind = ConfigKey::Kind;
-  static const std::array<ConfigKey, 6> kKeys = {{
+  static const std::array<ConfigKey, 7> kKeys = {{
       {"root", Kind::kString, {}},
       {"durability", Kind::kString, {"full", "none"}},
       {"io_engine", Kind::kString, {"auto", "plain", "uring"}},
+      {"layer_format", Kind::kString, {"auto", "packed", "tree"}},
       {"parallel_layers", Kind::kUnsigned, {}},
       {"color", Kind::kString, {"auto", "always", "never"}},
       {"progress", Kind::kString, {"auto", "tty", "plain", "none"}},
@@ -112,6 +113,12 @@ Result<Settings> MergeSettings(const Flags& flags, const Environment& environmen
   const auto parsed_engine = ParseIoEngineKind(engine.value);
   if (!parsed_engine.ok()) return BadValue("io_engine", engine, "auto, plain or uring");
   settings.io_engine = *parsed_engine;
+
+  const Chosen format =
+      choose({"layer_format", "SNAP_LAYER_FORMAT"}, flags.layer_format, file.String("layer_format"), "auto");
+  const auto parsed_format = ParseLayerFormatChoice(format.value);
+  if (!parsed_format.ok()) return BadValue("layer_format", format, "auto, packed or tree");
+  settings.layer_format = *parsed_format;
 
   const auto file_parallel = file.Unsigned("parallel_layers");
   const Chosen parallel =

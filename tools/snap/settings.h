@@ -14,6 +14,7 @@
 #include "fs/base/result.h"
 #include "fs/io_engine.h"
 #include "fs/layer_store.h"
+#include "snapshotter/store.h"
 
 namespace snap::cli {
 
@@ -26,7 +27,7 @@ inline constexpr std::string_view kDefaultConfig = "/etc/snap-store/config.toml"
 
 /// What the command line said; empty strings and nullopt for what it did not.
 struct Flags {
-  std::string root, color, progress, durability, io_engine;
+  std::string root, color, progress, durability, io_engine, layer_format;
   std::optional<unsigned> parallel_layers;
 };
 
@@ -39,6 +40,7 @@ struct Settings {
   std::string run_dir{kDefaultRunDir};  ///< absolute; <root>/run unless the root is the default one
   Durability durability = Durability::kFull;
   IoEngineKind io_engine = IoEngineKind::kAuto;
+  LayerFormatChoice layer_format = LayerFormatChoice::kAuto;
   unsigned parallel_layers = 0;  ///< 0: as many as processors
   ColorMode color = ColorMode::kAuto;
   ProgressMode progress = ProgressMode::kAuto;

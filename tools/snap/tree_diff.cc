@@ -229,8 +229,11 @@ class Comparison {
   std::unique_ptr<std::byte[]> buffers_;
 };
 
+constexpr const char* kRedirectXattr = "trusted.overlay.redirect";
+
 class UpperReader {
  public:
+  explicit UpperReader(FdRef merged_root) : merged_root_(merged_root) {}
   Result<std::vector<Change>> Run(FdRef upper_root, FdRef lower_root) && {
     SNAP_TRY(const UniqueFd upper, OpenDirectory(upper_root, ".", "/"));
     SNAP_TRY(const UniqueFd lower, OpenDirectory(lower_root, ".", "/"));
@@ -244,6 +247,40 @@ class UpperReader {
     if (value.ok()) return *value == whiteout::kOpaqueValue;
     if (value.error() == ENODATA || value.error() == EOPNOTSUPP) return false;
     return Failed(value.error(), "read xattr of", path);
+  }
+
+  static Result<bool> IsRedirected(FdRef parent, const std::string& name, const std::string& path) {
+    const auto value = sys::GetXattrAt(parent, name.c_str(), kRedirectXattr);
+    if (value.ok()) return true;
+    if (value.error() == ENODATA || value.error() == EOPNOTSUPP) return false;
+    return Failed(value.error(), "read xattr of", path);
+  }
+
+  /// All that a renamed directory shows in its new place, and what of the lower's directory there it hides.
+  Result<void> Renamed(FdRef merged, std::optional<FdRef> lower, const std::string& path, size_t depth) {
+    if (depth > kMaxDepth)
+      return MakeError(ErrorCode::kLimitExceeded, "{} is too deep to compare", Quote(path));
+    SNAP_TRY(const Entries names, SortedNames(merged, path));
+    for (const std::string& name : names) {
+      const std::string entry_path = Below(path, name);
+      SNAP_TRY(const std::optional<struct stat> st, Stat(merged, name, entry_path));
+      if (!st) continue;
+      std::optional<struct stat> lower_st;
+      if (lower) {
+        SNAP_TRY(lower_st, Stat(*lower, name, entry_path));
+      }
+      changes_.push_back({lower_st ? Change::Kind::kChanged : Change::Kind::kAdded, entry_path});
+      if (!IsDirectory(*st)) continue;
+      SNAP_TRY(const UniqueFd sub, OpenDirectory(merged, name, entry_path));
+      UniqueFd lower_sub;
+      if (lower_st && IsDirectory(*lower_st)) {
+        SNAP_TRY(lower_sub, OpenDirectory(*lower, name, entry_path));
+      }
+      SNAP_TRY_VOID(
+          Renamed(sub, lower_sub ? std::optional(lower_sub.ref()) : std::nullopt, entry_path, depth + 1));
+    }
+    if (!lower) return {};
+    return DeletedByOpaque(merged, *lower, path);
   }
 
   static Result<bool> IsMountPoint(FdRef upper, const std::string& name, const std::string& path,
@@ -287,6 +324,17 @@ class UpperReader {
       UniqueFd lower_sub;
       if (lower_st && IsDirectory(*lower_st)) {
         SNAP_TRY(lower_sub, OpenDirectory(*lower, name, entry_path));
+      }
+      SNAP_TRY(const bool redirected, IsRedirected(upper, name, entry_path));
+      if (redirected) {
+        SNAP_TRY_SYS(const UniqueFd merged,
+                     sys::OpenBeneath(merged_root_, entry_path.substr(1).c_str(), O_RDONLY | O_DIRECTORY),
+                     "open {} in the container", Quote(entry_path));
+        SNAP_TRY_VOID(Renamed(merged, lower_sub ? std::optional(lower_sub.ref()) : std::nullopt, entry_path,
+                              depth + 1));
+        continue;
+      }
+      if (lower_sub) {
         SNAP_TRY(const bool opaque, IsOpaque(upper, name, entry_path));
         if (opaque) SNAP_TRY_VOID(DeletedByOpaque(sub, lower_sub, entry_path));
       }
@@ -308,6 +356,7 @@ class UpperReader {
     return {};
   }
 
+  const FdRef merged_root_;
   std::vector<Change> changes_;
   size_t mount_points_ = 0;  // skipped so far
 };
@@ -318,8 +367,8 @@ Result<std::vector<Change>> CompareTrees(FdRef old_root, FdRef new_root) {
   return Comparison().Run(old_root, new_root);
 }
 
-Result<std::vector<Change>> ReadUpper(FdRef upper_root, FdRef lower_root) {
-  return UpperReader().Run(upper_root, lower_root);
+Result<std::vector<Change>> ReadUpper(FdRef upper_root, FdRef lower_root, FdRef merged_root) {
+  return UpperReader(merged_root).Run(upper_root, lower_root);
 }
 
 }  // namespace snap::cli

@@ -26,8 +26,9 @@ Result<std::vector<Change>> CompareTrees(FdRef old_root, FdRef new_root);
 
 /// Reads overlayfs' upper directory: whiteouts are deletions, entries that `lower_root` has are changes
 /// (copied up), others are additions; an opaque directory deletes what only the lower has. The empty mount
-/// points that the launcher makes where an image has none (/proc, /etc/hosts, ...) are no change. Valid for
-/// mounts without redirect_dir and metacopy, which ours are. Cost: O(entries of the upper).
-Result<std::vector<Change>> ReadUpper(FdRef upper_root, FdRef lower_root);
+/// points that the launcher makes where an image has none (/proc, /etc/hosts, ...) are no change. Of a
+/// directory that was renamed the upper has only a redirect: what is in it is looked up in `merged_root`, the
+/// container's mounted tree. Cost: O(entries of the upper, and of renamed directories).
+Result<std::vector<Change>> ReadUpper(FdRef upper_root, FdRef lower_root, FdRef merged_root);
 
 }  // namespace snap::cli

@@ -56,7 +56,8 @@ Result<std::vector<Change>> DiffContainer(Store& store, const ContainerRecord& c
   options.read_only = true;
   SNAP_TRY(const Mount lower, store.MountImage(image, {}, std::nullopt, options));
   SNAP_TRY(const LayerStore::Upper upper, store.layers().OpenUpper(container.id));
-  return ReadUpper(upper.fs, lower.root());
+  SNAP_TRY(const Mount merged, store.MountImage(image, {}, container.id, options));
+  return ReadUpper(upper.fs, lower.root(), merged.root());
 }
 
 Result<std::vector<Change>> FindChanges(Context& context, Store& store, const DiffArgs& args) {

@@ -1,53 +1,24 @@
 // snap import: reads an image from disk into the store.
-#include "fs/base/sys_file.h"
-#include "fs/base/sys_terminal.h"
 #include "tools/snap/context.h"
 #include "tools/snap/json_output.h"
-#include "tools/snap/progress.h"
+#include "tools/snap/verb_progress.h"
 #include "tools/snap/verbs.h"
 
 namespace snap::cli {
 namespace {
 
-const FdRef kStderr(2);
-
 struct ImportArgs {
-  std::string source, name, platform, durability, io_engine;
+  std::string source, name, platform, durability, io_engine, layer_format;
   std::optional<unsigned> parallel_layers;
   bool quiet = false;
 };
-
-TerminalSize CurrentSize() {
-  const auto size = sys::GetWindowSize(kStderr);
-  if (!size.ok() || size->ws_col == 0 || size->ws_row == 0) return {};
-  return {size->ws_col, size->ws_row};
-}
-
-std::unique_ptr<ProgressView> MakeProgress(Context& context, bool quiet) {
-  ProgressMode mode = context.settings().progress;
-  if (quiet) mode = ProgressMode::kNone;
-  if (mode == ProgressMode::kAuto) {
-    const bool dumb = ProcessEnvironment()("TERM").value_or("dumb") == "dumb";
-    mode = sys::IsTerminal(kStderr) && !dumb ? ProgressMode::kTty : ProgressMode::kPlain;
-  }
-  const WriteText write = [&context](std::string_view text) { context.Note(text); };
-  switch (mode) {
-    case ProgressMode::kTty:
-      return MakeBarProgress(write, CurrentSize);
-    case ProgressMode::kPlain:
-      return MakePlainProgress(write);
-    case ProgressMode::kAuto:
-    case ProgressMode::kNone:
-      break;
-  }
-  return nullptr;
-}
 
 Result<int> Import(Context& context, const ImportArgs& args) {
   // The verb's own flags are merged like the global ones, so that they win over environment and file.
   Flags flags = context.tree().global().flags;
   flags.durability = args.durability;
   flags.io_engine = args.io_engine;
+  flags.layer_format = args.layer_format;
   flags.parallel_layers = args.parallel_layers;
   SNAP_TRY(const Settings settings, LoadSettings(flags, ProcessEnvironment()));
 
@@ -60,6 +31,7 @@ Result<int> Import(Context& context, const ImportArgs& args) {
   }
   options.durability = settings.durability;
   options.engine = settings.io_engine;
+  options.format = settings.layer_format;
   options.parallel_layers = settings.parallel_layers;
 
   Result<oci::SourceName> name = oci::SourceName::Parse(args.source);
@@ -138,6 +110,8 @@ void AddImport(CommandTree& tree) {
         options.Choice(
             "--durability", args->durability, {"full", "none"},
             "full: layers survive a power cut (default); none: fast, for machines that are thrown away");
+        options.Choice("--layer-format", args->layer_format, {"auto", "packed", "tree"},
+                       "packed: one image and shared objects; tree: a directory; auto: packed where it can be mounted");
         options.Choice("--io-engine", args->io_engine, {"auto", "plain", "uring"}, "How files are written");
         options.Number("--parallel", args->parallel_layers, 1,
                        "Layers to extract at a time; without it, as many as processors");

@@ -115,7 +115,7 @@ void AddMount(CommandTree& tree) {
         options.Operand("IMAGE|CONTAINER", args->reference, false, "What to mount");
         options.Operand("DIR", args->directory, false, "Where; an existing directory");
         options.Number("--layer", args->layer, 1,
-                       "Only layer N as it is stored, whiteouts shown as devices 0:0");
+                       "Only layer N as stored: whiteouts are devices 0:0, large files may show no data");
         options.Number("--upto", args->upto, 1, "Layers 1 to N, counted from the bottom");
         options.Number("--only", args->only, 1, "Only layer N, whiteouts applied");
         options.Exclusive({"--layer", "--upto", "--only"});

@@ -56,6 +56,7 @@ Result<int> Rm(Context& context, const RmArgs& args) {
       context.Print(EscapeUnprintable(reference) + "\n");
     }
   }
+  (void)store->backend().ReleaseUnusedImages();  // of launchers that had to be killed; found again otherwise
   if (context.json()) context.Print(RenderJson(rows));
   return context.reported_status();
 }

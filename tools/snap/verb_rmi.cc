@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "fs/base/quote.h"
+#include "fs/base/sys_process.h"
 #include "tools/snap/containers.h"
 #include "tools/snap/context.h"
 #include "tools/snap/json_output.h"
@@ -13,7 +14,7 @@ namespace {
 
 struct RmiArgs {
   std::vector<std::string> references;
-  bool force = false;
+  bool force = false, wait = false;
 };
 
 /// True when removing `reference` removes the image and not only one of its names.
@@ -36,7 +37,7 @@ Result<Store::RemovedImage> RemoveOne(Context& context, Store& store, const std:
                        Quote(mount->record.target));
     }
   }
-  Result<Store::RemovedImage> removed = store.RemoveImage(reference, force);
+  Result<Store::RemovedImage> removed = store.RemoveImage(reference, force, Store::Deletion::kLater);
   if (!removed.ok() && removed.error().code() == ErrorCode::kBusy) {
     context.SetHint(
         "'snap ps -a' shows the containers; 'snap rm' removes them, 'snap rmi -f' the image under stopped "
@@ -48,8 +49,8 @@ Result<Store::RemovedImage> RemoveOne(Context& context, Store& store, const std:
 Result<int> Rmi(Context& context, const RmiArgs& args) {
   SNAP_TRY(Store* const store, context.OpenStore());
   SNAP_TRY(MountsRegistry* const registry, context.OpenMounts());
-  SNAP_TRY(const MountsRegistry::Lock lock, registry->Acquire());
-  SNAP_TRY(const std::vector<LiveMount> mounts, CleanStale(*store, *registry, lock));
+  SNAP_TRY(std::optional<MountsRegistry::Lock> lock, registry->Acquire());
+  SNAP_TRY(const std::vector<LiveMount> mounts, CleanStale(*store, *registry, *lock));
   SNAP_TRY_VOID(ReapContainers(*store));
   Json rows = Json::array();
   for (const std::string& reference : args.references) {
@@ -72,6 +73,10 @@ Result<int> Rmi(Context& context, const RmiArgs& args) {
     for (const LayerId& layer : removed->layers) context.Print("Deleted layer: " + layer.ToString() + "\n");
   }
   if (context.json()) context.Print(RenderJson(rows));
+  // File systems that discard blocks as they free them take a second for a gigabyte: nobody needs to wait for that.
+  lock.reset();  // before a child shares it
+  const auto delete_trash = [store] { (void)store->layers().EmptyTrash(); };  // the next one who collects garbage does it
+  if (args.wait || !sys::RunDetached(delete_trash).ok()) delete_trash();
   return context.reported_status();
 }
 
@@ -85,13 +90,14 @@ void AddRmi(CommandTree& tree) {
        .description =
            "A name of an image that has several goes alone. The last name, or an id, removes the image "
            "with all names, and the layers that no other image uses. An image that is mounted or that "
-           "a container uses is kept.",
+           "a container uses is kept. Files are deleted in the background.",
        .examples = {{"snap rmi debian:12", "By name."},
                     {"snap rmi -f 4a7d", "By the beginning of its id, even if a stopped container uses it."}},
        .default_format = "table"},
       [](OptionSet& options) -> CommandTree::Action {
         const auto args = std::make_shared<RmiArgs>();
         options.Operands("IMAGE", args->references, true, "Names or ids of images");
+        options.Flag("--wait", args->wait, "Return when the disk space is free again");
         options.Flag("-f,--force", args->force, "Also when a stopped container uses the image");
         return [args](Context& context) { return Rmi(context, *args); };
       });

@@ -110,6 +110,7 @@ Result<int, runtime::LaunchError> Launch(Store& store, const ImageRecord& image,
                                          const ContainerRecord& record, const runtime::ContainerSpec& spec) {
   MountOptions options;
   options.volatile_upper = record.remove_at_exit;
+  options.share_images = true;  // as long as `rootfs` lives: until the container has ended
   Result<Mount> rootfs = store.MountImage(image, {}, record.id, options);
   if (!rootfs.ok()) return runtime::LaunchError{kOwnFailure, std::move(rootfs).error()};
   auto container = runtime::Container::Start(spec, (*std::move(rootfs)).Release());

@@ -32,7 +32,7 @@ Result<int> DiskUse(Context& context) {
 }
 
 struct CheckArgs {
-  bool repair = false, rebuild = false;
+  bool repair = false, rebuild = false, scrub = false;
 };
 
 Result<int> Check(Context& context, const CheckArgs& args) {
@@ -40,6 +40,7 @@ Result<int> Check(Context& context, const CheckArgs& args) {
   CheckOptions options;
   options.repair = args.repair;
   options.rebuild = args.rebuild;
+  options.scrub = args.scrub;
   SNAP_TRY(const CheckReport report, store->Check(options));
   size_t open = 0;
   for (const CheckFinding& finding : report.findings) open += finding.repaired ? 0U : 1U;
@@ -54,6 +55,8 @@ Result<int> Check(Context& context, const CheckArgs& args) {
     context.Print(RenderJson({{"layers", report.layers},
                               {"images", report.images},
                               {"containers", report.containers},
+                              {"objects", report.objects},
+                              {"scrubbed_bytes", report.scrubbed_bytes},
                               {"findings", std::move(findings)},
                               {"clean", open == 0}}));
   } else {
@@ -65,7 +68,8 @@ Result<int> Check(Context& context, const CheckArgs& args) {
       context.Print(table.Render());
     }
     context.Print(fmt::format(
-        "{} layers, {} images, {} containers: {}\n", report.layers, report.images, report.containers,
+        "{} layers, {} objects, {} images, {} containers{}: {}\n", report.layers, report.objects, report.images,
+        report.containers, args.scrub ? ", " + HumanSize(report.scrubbed_bytes) + " read" : std::string(),
         open == 0 ? std::string("clean") : fmt::format("{} {}", open, open == 1 ? "problem" : "problems")));
     if (open > 0 && !args.repair) context.Note("hint: 'snap system check --repair' does what REPAIR says\n");
   }
@@ -94,6 +98,7 @@ Result<int> Gc(Context& context, const GcArgs& args) {
   if (context.json()) {
     context.Print(RenderJson({{"dry_run", args.dry_run},
                               {"layers", report.layers},
+                              {"objects", report.objects},
                               {"stages", report.stages},
                               {"trash", report.trash},
                               {"uppers", report.uppers + orphan_uppers},
@@ -103,6 +108,7 @@ Result<int> Gc(Context& context, const GcArgs& args) {
     return kExitOk;
   }
   context.Print(RenderFields({{"Layers", std::to_string(report.layers)},
+                              {"Objects", std::to_string(report.objects)},
                               {"Unfinished layers", std::to_string(report.stages)},
                               {"Trash", std::to_string(report.trash)},
                               {"Container trees", std::to_string(report.uppers + orphan_uppers)},
@@ -185,11 +191,14 @@ void AddSystem(CommandTree& tree) {
        .examples = {{"snap system check", "Only look."},
                     {"snap system check --repair",
                      "Delete what has no owner and forget what has no content."},
+                    {"snap system check --scrub", "Read everything and compare it with its checksums."},
                     {"snap system check --rebuild", "Make a new database from the layers on disk."}},
        .default_format = "table"},
       [](OptionSet& options) -> CommandTree::Action {
         const auto args = std::make_shared<CheckArgs>();
         options.Flag("--repair", args->repair, "Repair what can be repaired");
+        options.Flag("--scrub", args->scrub,
+                     "Read all packed layers and objects and compare them with their checksums");
         options.Flag("--rebuild", args->rebuild, "Make the database anew first; names of images are lost");
         return [args](Context& context) { return Check(context, *args); };
       });
@@ -198,7 +207,7 @@ void AddSystem(CommandTree& tree) {
        .usage = "[OPTIONS]",
        .summary = "Delete what nobody needs",
        .description =
-           "Unfinished layers of programs that are gone, trash, layers of no image, trees of no container, "
+           "Unfinished layers of programs that are gone, trash, layers of no image, objects of no layer, trees of no container, "
            "containers of 'run --rm' whose launcher was killed. Images and other containers stay.",
        .examples = {{"snap system gc --dry-run", "What would go, and how much that is."}},
        .default_format = "table"},

@@ -35,6 +35,7 @@ void AddVerbs(CommandTree& tree) {
   AddImages(tree);
   AddRmi(tree);
   AddTag(tree);
+  AddSave(tree);
   AddLayers(tree);
   AddInspect(tree);
   AddHistory(tree);
@@ -45,6 +46,7 @@ void AddVerbs(CommandTree& tree) {
   AddRm(tree);
   AddDiff(tree);
   AddSystem(tree);
+  AddSystemMigrate(tree);
   AddVersion(tree);
   AddCompletion(tree);
 }

@@ -9,6 +9,7 @@ void AddImport(CommandTree& tree);
 void AddImages(CommandTree& tree);
 void AddRmi(CommandTree& tree);
 void AddTag(CommandTree& tree);
+void AddSave(CommandTree& tree);
 void AddLayers(CommandTree& tree);
 void AddInspect(CommandTree& tree);
 void AddHistory(CommandTree& tree);
@@ -19,6 +20,7 @@ void AddPs(CommandTree& tree);
 void AddRm(CommandTree& tree);
 void AddDiff(CommandTree& tree);
 void AddSystem(CommandTree& tree);
+void AddSystemMigrate(CommandTree& tree);
 void AddVersion(CommandTree& tree);
 void AddCompletion(CommandTree& tree);
 

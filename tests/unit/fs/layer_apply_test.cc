@@ -159,6 +159,7 @@ TEST(LayerApply, WhiteoutsBecomeCallsWhateverTypeTheyHave) {
 }
 
 TEST(LayerApply, OnlyXattrsThatALayerMaySetArePassedOn) {
+  const std::string acl("\2\0\0\0", 4);  // the shortest valid one
   const test::PaxRecords all = {{"SCHILY.xattr.user.a", "1"},
                                 {"SCHILY.xattr.user.overlay.redirect", "/x"},
                                 {"SCHILY.xattr.user.overlay.origin", ""},
@@ -168,20 +169,20 @@ TEST(LayerApply, OnlyXattrsThatALayerMaySetArePassedOn) {
                                 {"SCHILY.xattr.security.selinux", "4"},
                                 {"SCHILY.xattr.security.ima", "5"},
                                 {"SCHILY.xattr.security.capabilityx", "6"},
-                                {"SCHILY.xattr.system.posix_acl_access", "7"},
-                                {"SCHILY.xattr.system.posix_acl_default", "8"},
+                                {"SCHILY.xattr.system.posix_acl_access", acl},
+                                {"SCHILY.xattr.system.posix_acl_default", acl},
                                 {"LIBARCHIVE.xattr.com.apple.quarantine", "OQ"},
                                 {"SCHILY.xattr.user.", "10"},
                                 {"SCHILY.xattr.noprefix", "11"}};
   struct Case {
     char type;
-    const char* kept;
+    std::string kept;
     uint64_t other;
   };
   for (const Case& c : {
-           Case{'0', " user.a=1 security.capability=3 system.posix_acl_access=7", 5},
-           Case{'5', " user.a=1 system.posix_acl_access=7 system.posix_acl_default=8", 5},
-           Case{'6', " system.posix_acl_access=7", 7},
+           Case{'0', " user.a=1 security.capability=3 system.posix_acl_access=" + acl, 5},
+           Case{'5', " user.a=1 system.posix_acl_access=" + acl + " system.posix_acl_default=" + acl, 5},
+           Case{'6', " system.posix_acl_access=" + acl, 7},
            Case{'2', "", 8},
        }) {
     RecordingWriter writer;
@@ -192,7 +193,7 @@ TEST(LayerApply, OnlyXattrsThatALayerMaySetArePassedOn) {
                               writer);
     ASSERT_TRUE(report.ok()) << report.error().message();
     ASSERT_FALSE(writer.calls.empty());
-    EXPECT_TRUE(writer.calls[0].ends_with(std::string(" 644 0:0 0") + c.kept)) << writer.calls[0];
+    EXPECT_TRUE(writer.calls[0].ends_with(" 644 0:0 0" + c.kept)) << writer.calls[0];
     EXPECT_TRUE(writer.calls.back().ends_with("0 user.b=1")) << "what was stripped before must not stick";
     EXPECT_EQ(report.value().stripped_overlay, 3U) << c.type;
     EXPECT_EQ(report.value().stripped_security, 3U) << c.type;

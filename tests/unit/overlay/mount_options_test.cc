@@ -27,6 +27,13 @@ TEST(MountOptions, EveryDefaultThatMachinesDifferInIsSpelledOut) {
   EXPECT_EQ(options, expected);
 }
 
+TEST(MountOptions, MarksAreFollowedAltogetherOrNotAtAll) {
+  const std::vector<MountOption> options = BehaviourOptions({.follow_marks = true});
+  const std::vector<MountOption> expected{
+      {"redirect_dir", "on"}, {"metacopy", "on"}, {"index", "off"}, {"nfs_export", "off"}};
+  EXPECT_EQ(options, expected);
+}
+
 TEST(MountOptions, BehaviourAddsItsOptionsAndVolatileComesLast) {
   const std::vector<MountOption> options =
       BehaviourOptions({.user_xattr = true, .volatile_upper = true, .several_file_systems = true});
@@ -37,7 +44,7 @@ TEST(MountOptions, BehaviourAddsItsOptionsAndVolatileComesLast) {
 }
 
 TEST(MountOptions, FormatListsLowersTopFirstThenUpperThenBehaviour) {
-  const auto data = FormatMountData({{"/l,1", "/l:2"}, "/u\\", "/w"}, {.volatile_upper = true});
+  const auto data = FormatMountData({{"/l,1", "/l:2"}, "", "/u\\", "/w"}, {.volatile_upper = true});
   ASSERT_TRUE(data.ok());
   EXPECT_EQ(*data,
             "lowerdir=/l\\,1:/l\\:2,upperdir=/u\\\\,workdir=/w,redirect_dir=nofollow,metacopy=off,index=off,"
@@ -45,20 +52,27 @@ TEST(MountOptions, FormatListsLowersTopFirstThenUpperThenBehaviour) {
 }
 
 TEST(MountOptions, FormatWithoutUpperHasNoUpperOptions) {
-  const auto data = FormatMountData({{"a", "b"}, "", ""}, {});
+  const auto data = FormatMountData({{"a", "b"}, "", "", ""}, {});
   ASSERT_TRUE(data.ok());
   EXPECT_EQ(data->find("upperdir"), std::string::npos);
   EXPECT_EQ(data->find("workdir"), std::string::npos);
 }
 
+TEST(MountOptions, FormatPutsTheDataOnlyLayerBehindTwoColons) {
+  const auto data = FormatMountData({{"a", "b"}, "/ob:jects", "", ""}, {.follow_marks = true});
+  ASSERT_TRUE(data.ok());
+  EXPECT_EQ(*data, "lowerdir=a:b::/ob\\:jects,redirect_dir=on,metacopy=on,index=off,nfs_export=off");
+}
+
 TEST(MountOptions, FormatRefusesWhatTheKernelWouldMisread) {
   const LayerPaths cases[] = {
-      {{}, "", ""},
-      {{"a", ""}, "", ""},       // "a:" would be one layer less
-      {{"a", "", "b"}, "", ""},  // "a::b" would make b data-only
-      {{std::string("a\0b", 3)}, "", ""},
-      {{"a"}, "u", ""},
-      {{"a"}, std::string("u\0", 2), "w"},
+      {{}, "", "", ""},
+      {{"a", ""}, "", "", ""},       // "a:" would be one layer less
+      {{"a", "", "b"}, "", "", ""},  // "a::b" would make b data-only
+      {{std::string("a\0b", 3)}, "", "", ""},
+      {{"a"}, std::string("d\0", 2), "", ""},
+      {{"a"}, "", "u", ""},
+      {{"a"}, "", std::string("u\0", 2), "w"},
   };
   for (const LayerPaths& layers : cases) {
     const auto data = FormatMountData(layers, {});
@@ -79,10 +93,10 @@ TEST(MountOptions, FiveHundredShortNamesFitIntoThePage) {
 }
 
 TEST(MountOptions, TheLimitIsExact) {
-  const size_t fixed = FormatMountData({{"x"}, "", ""}, {})->size() - 1;
+  const size_t fixed = FormatMountData({{"x"}, "", "", ""}, {})->size() - 1;
   const std::string longest(kMaxMountDataBytes - fixed, 'x');
-  EXPECT_EQ(FormatMountData({{longest}, "", ""}, {})->size(), kMaxMountDataBytes);
-  const auto over = FormatMountData({{longest + "x"}, "", ""}, {});
+  EXPECT_EQ(FormatMountData({{longest}, "", "", ""}, {})->size(), kMaxMountDataBytes);
+  const auto over = FormatMountData({{longest + "x"}, "", "", ""}, {});
   ASSERT_FALSE(over.ok());
   EXPECT_EQ(over.error().code(), ErrorCode::kLimitExceeded);
 }

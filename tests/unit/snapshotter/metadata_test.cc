@@ -126,14 +126,14 @@ TEST_F(MetadataTest, AnImageRemovedTakesTheLayersThatNobodyElseUses) {
   ASSERT_TRUE(IsOk(db->PutImage(two, {Layer("two")})));
   EXPECT_EQ(db->Layer(Layer("base").id).value()->references, 2U);
 
-  EXPECT_THAT(*db->RemoveImage(one.id), ElementsAre(Layer("one").id));
+  EXPECT_THAT(db->RemoveImage(one.id)->layers, ElementsAre(Layer("one").id));
   EXPECT_FALSE(db->Layer(Layer("one").id)->has_value());
   EXPECT_FALSE(db->LayerByDiffId(Layer("one").diff_id)->has_value());
   EXPECT_FALSE(db->ImageByName("one:1")->has_value());
   EXPECT_EQ(db->Layer(Layer("base").id).value()->references, 1U);
   EXPECT_EQ(db->RemoveImage(one.id).error().code(), ErrorCode::kNotFound);
 
-  EXPECT_THAT(*db->RemoveImage(two.id), UnorderedElementsAre(Layer("base").id, Layer("two").id));
+  EXPECT_THAT(db->RemoveImage(two.id)->layers, UnorderedElementsAre(Layer("base").id, Layer("two").id));
   EXPECT_TRUE(db->Layers()->empty());
   EXPECT_TRUE(db->CheckReferences(false)->empty());
 }
@@ -235,7 +235,7 @@ TEST_F(MetadataTest, ANewerSchemaIsRefused) {
     rocksdb::DB* raw = nullptr;
     ASSERT_TRUE(rocksdb::DB::Open(rocksdb::Options(), dir_.path() + "/db", &raw).ok());
     const std::unique_ptr<rocksdb::DB> db(raw);
-    ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), "S", "2").ok());
+    ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), "S", "999").ok());
   }
   EXPECT_EQ(Open().error().code(), ErrorCode::kUnsupported);
 }
@@ -370,7 +370,18 @@ TEST_F(MetadataTest, BehavesLikeMaps) {
     std::map<std::string, ImageId> names;
     std::map<std::string, std::string> containers;  // id -> name
     std::set<LayerId> layers;
+    std::map<LayerId, std::vector<ObjectId>> objects;  // of all layers there ever were
   } model;
+  // Neighbours share some; layer 0 has none.
+  const auto objects_of = [](unsigned layer) {
+    std::vector<ObjectId> objects;
+    for (unsigned i = 0; i < layer; ++i) {
+      ObjectId object{.hash = {}, .size = 70000 + layer / 2, .variant = i % 2};
+      object.hash[15] = static_cast<uint8_t>(i);
+      objects.push_back(object);
+    }
+    return objects;
+  };
   std::mt19937 random(20250131);
   const auto pick = [&](unsigned n) { return std::uniform_int_distribution<unsigned>(0, n - 1)(random); };
   std::optional<Metadata> db;
@@ -388,9 +399,15 @@ TEST_F(MetadataTest, BehavesLikeMaps) {
     switch (pick(7)) {
       case 0: {
         std::vector<LayerManifest> layers;
-        for (unsigned i = pick(4); i > 0; --i) layers.push_back(Layer("layer" + std::to_string(pick(6))));
+        std::vector<LayerAddition> additions;
+        for (unsigned i = pick(4); i > 0; --i) {
+          const unsigned number = pick(6);
+          layers.push_back(Layer("layer" + std::to_string(number)));
+          additions.emplace_back(layers.back(), objects_of(number));
+          model.objects[layers.back().id] = objects_of(number);
+        }
         const ImageRecord image = Image(image_key, {name}, layers);
-        ASSERT_TRUE(IsOk(db->PutImage(image, layers)));
+        ASSERT_TRUE(IsOk(db->PutImage(image, additions)));
         std::erase_if(model.names, [&](const auto& entry) { return entry.second == image_id; });
         model.names[name] = image_id;
         model.images[image_id] = image.layers;
@@ -411,8 +428,16 @@ TEST_F(MetadataTest, BehavesLikeMaps) {
           });
           if (!wanted) orphans.insert(layer);
         }
-        EXPECT_EQ(std::set<LayerId>(removed->begin(), removed->end()), orphans);
-        for (const LayerId& layer : orphans) model.layers.erase(layer);
+        EXPECT_EQ(std::set<LayerId>(removed->layers.begin(), removed->layers.end()), orphans);
+        std::set<ObjectId> gone;
+        for (const LayerId& layer : orphans) {
+          model.layers.erase(layer);
+          gone.insert(model.objects[layer].begin(), model.objects[layer].end());
+        }
+        for (const LayerId& layer : model.layers) {
+          for (const ObjectId& object : model.objects[layer]) gone.erase(object);
+        }
+        EXPECT_EQ(removed->objects, std::vector<ObjectId>(gone.begin(), gone.end()));
         break;
       }
       case 2: {
@@ -457,6 +482,12 @@ TEST_F(MetadataTest, BehavesLikeMaps) {
           ASSERT_EQ(db->Layer(layer.manifest.id).value()->references, uses);
         }
         ASSERT_EQ(ids, model.layers);
+        std::set<ObjectId> referenced;
+        for (const LayerId& layer : model.layers) {
+          referenced.insert(model.objects[layer].begin(), model.objects[layer].end());
+          ASSERT_EQ(*db->ObjectsOfLayer(layer), model.objects[layer]);
+        }
+        ASSERT_EQ(*db->ReferencedObjects(), referenced);
         ASSERT_EQ(db->Containers()->size(), model.containers.size());
         for (const auto& [id, owned] : model.containers)
           ASSERT_EQ(db->ContainerByName(owned).value()->id, id);

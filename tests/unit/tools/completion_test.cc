@@ -41,7 +41,7 @@ std::vector<std::string> Values(const std::vector<std::string>& words) {
 TEST(Completion, OffersVerbsWithTheirSummaries) {
   EXPECT_THAT(Values({"im"}), ElementsAre("images", "import"));
   EXPECT_EQ(CompleteWords({"ps"}).candidates, (std::vector<Candidate>{{"ps", "List containers"}}));
-  EXPECT_THAT(Values({"system", ""}), ElementsAre("check", "df", "gc", "info"));
+  EXPECT_THAT(Values({"system", ""}), ElementsAre("check", "df", "gc", "info", "migrate"));
   EXPECT_THAT(Values({"--root", "/x", "tag"}), ElementsAre("tag"));
   EXPECT_THAT(Values({"nonsense", ""}), IsEmpty());
 }

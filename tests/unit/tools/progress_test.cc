@@ -41,11 +41,23 @@ TEST(PlainProgress, SaysOneLineForEachPhase) {
   view->Update(Make(Phase::kExtracting, 0, 10), kStart);
   view->Update(Make(Phase::kExtracting, 0, 20), kStart);
   view->Update(Make(Phase::kExists, 1, 0), kStart);
-  view->Update(Make(Phase::kDone, 0, 1000), kStart);
+  Event done = Make(Phase::kDone, 0, 1000);
+  done.entries = 5;
+  view->Update(done, kStart);
   view->Finish();
   EXPECT_EQ(screen.text,
             "layer 1/3 layer0: starting\nlayer 1/3 layer0: extracting\nlayer 2/3 layer1: already there\n"
-            "layer 1/3 layer0: done, 0 entries, 1kB read\n");
+            "layer 1/3 layer0: done, 5 entries, 1kB read\n");
+}
+
+TEST(PlainProgress, OfASaveHasNoEntries) {
+  Screen screen;
+  const auto view = MakePlainProgress(screen.writer());
+  view->Update(Make(Phase::kSaving, 0, 10), kStart);
+  view->Update(Make(Phase::kSaving, 0, 20), kStart);
+  view->Update(Make(Phase::kDone, 0, 1000), kStart);
+  view->Finish();
+  EXPECT_EQ(screen.text, "layer 1/3 layer0: saving\nlayer 1/3 layer0: done, 1kB read\n");
 }
 
 TEST(RenderBar, FillsTheWidthAndNeverMore) {

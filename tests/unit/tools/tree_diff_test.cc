@@ -138,7 +138,7 @@ TEST(ReadUpper, TellsCopiesFromAdditionsAndWhiteouts) {
       .File("etc/new", "")
       .Dir("opt")
       .File("opt/x", "");
-  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root())),
+  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root(), lower.root())),
               ElementsAre("C /etc", "D /etc/gone", "A /etc/new", "C /etc/passwd", "A /opt", "A /opt/x"));
 }
 
@@ -147,7 +147,7 @@ TEST(ReadUpper, AWhiteoutOfNothingIsNoChange) {
   Tree lower(dir, "lower");
   Tree upper(dir, "upper");
   upper.Whiteout("never-there");
-  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root())), IsEmpty());
+  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root(), lower.root())), IsEmpty());
 }
 
 TEST(ReadUpper, AnOpaqueDirectoryDeletesWhatOnlyTheLowerHas) {
@@ -156,8 +156,36 @@ TEST(ReadUpper, AnOpaqueDirectoryDeletesWhatOnlyTheLowerHas) {
   Tree upper(dir, "upper");
   lower.Dir("d").File("d/kept", "1").File("d/lost", "1").Dir("d/sub").File("d/sub/f", "");
   upper.Dir("d").Opaque("d").File("d/kept", "2").File("d/new", "");
-  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root())),
+  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root(), lower.root())),
               ElementsAre("C /d", "D /d/lost", "D /d/sub", "C /d/kept", "A /d/new"));
+}
+
+TEST(ReadUpper, ARenamedDirectoryShowsAllThatIsInIt) {
+  const test::TempDir dir;
+  Tree lower(dir, "lower");
+  Tree upper(dir, "upper");
+  Tree merged(dir, "merged");
+  lower.Dir("old")
+      .Dir("old/sub")
+      .File("old/sub/f", "")
+      .File("old/gone", "")
+      .Dir("taken")
+      .File("taken/hidden", "");
+  // old -> new, and old/sub -> taken after taken was removed.
+  upper.Whiteout("old")
+      .Dir("new")
+      .File("new/fresh", "")
+      .Whiteout("new/gone")
+      .Whiteout("new/sub")
+      .Dir("taken");
+  for (const char* path : {"new", "taken"}) {
+    const std::string_view from = path == std::string_view("new") ? "old" : "/old/sub";
+    ASSERT_TRUE(
+        sys::SetXattrAt(upper.root(), path, "trusted.overlay.redirect", std::as_bytes(std::span(from))).ok());
+  }
+  merged.Dir("new").File("new/fresh", "").Dir("taken").File("taken/f", "");
+  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root(), merged.root())),
+              ElementsAre("A /new", "A /new/fresh", "D /old", "C /taken", "A /taken/f", "D /taken/hidden"));
 }
 
 TEST(ReadUpper, MountPointsOfTheLauncherAreNoChange) {
@@ -172,9 +200,10 @@ TEST(ReadUpper, MountPointsOfTheLauncherAreNoChange) {
       .Dir("proc")
       .Dir("sys")
       .Dir("dev");
-  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root())), IsEmpty());
+  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root(), lower.root())), IsEmpty());
   upper.File("etc/new", "");
-  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root())), ElementsAre("C /etc", "A /etc/new"));
+  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root(), lower.root())),
+              ElementsAre("C /etc", "A /etc/new"));
 }
 
 TEST(ReadUpper, WhatOnlyLooksLikeAMountPointIsAChange) {
@@ -188,7 +217,7 @@ TEST(ReadUpper, WhatOnlyLooksLikeAMountPointIsAChange) {
       .Dir("sys")
       .File("sys/x", "")
       .File("proc", "");
-  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root())),
+  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root(), lower.root())),
               ElementsAre("C /etc", "A /etc/hostname", "C /etc/hosts", "A /proc", "A /sys", "A /sys/x"));
 }
 
@@ -198,7 +227,7 @@ TEST(ReadUpper, AFileOverADirectoryIsOneChange) {
   Tree upper(dir, "upper");
   lower.Dir("d").File("d/f", "");
   upper.File("d", "");
-  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root())), ElementsAre("C /d"));
+  EXPECT_THAT(Lines(ReadUpper(upper.root(), lower.root(), lower.root())), ElementsAre("C /d"));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // The order matters: chown clears set-id bits and capabilities, so it comes first; times come last.
-#include "snapshotter/tree_attributes.h"
+#include "fs/file_attributes.h"
 
 #include <sys/stat.h>
 
@@ -49,6 +49,22 @@ Result<void> CopyAttributesAt(FdRef source_dir, const char* source, FdRef target
   }
   SNAP_TRY_SYS_VOID(sys::SetTimesAt(target_dir, target, {stat.st_mtim, stat.st_mtim}), "set times");
   return {};
+}
+
+Result<Attributes> ReadAttributesAt(FdRef directory, const char* name) {
+  SNAP_TRY_SYS(const struct stat stat, sys::StatAt(directory, name), "read attributes");
+  Attributes attributes;
+  attributes.permissions = stat.st_mode & 07777U;
+  attributes.uid = stat.st_uid;
+  attributes.gid = stat.st_gid;
+  attributes.mtime = stat.st_mtim;
+  SNAP_TRY_SYS(const std::vector<std::string> names, sys::ListXattrAt(directory, name), "list xattrs");
+  for (const std::string& xattr : names) {
+    if (whiteout::IsOverlayXattr(xattr)) continue;
+    SNAP_TRY_SYS(std::string value, sys::GetXattrAt(directory, name, xattr.c_str()), "read xattr {}", Quote(xattr));
+    attributes.xattrs.push_back({xattr, std::move(value)});
+  }
+  return attributes;
 }
 
 }  // namespace snap

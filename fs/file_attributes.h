@@ -4,6 +4,7 @@
 
 #include "fs/base/result.h"
 #include "fs/base/unique_fd.h"
+#include "fs/layer_entry.h"
 
 namespace snap {
 
@@ -12,5 +13,8 @@ namespace snap {
 Result<void> CopyAttributes(FdRef source, FdRef target);
 /// The same for what cannot be opened (symlinks, devices, fifos), by name.
 Result<void> CopyAttributesAt(FdRef source_dir, const char* source, FdRef target_dir, const char* target);
+
+/// What a layer would say about the file: everything but overlay's own xattrs. Symlinks are not followed.
+Result<Attributes> ReadAttributesAt(FdRef directory, const char* name);
 
 }  // namespace snap
