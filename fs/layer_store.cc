@@ -15,33 +15,16 @@
 #include "fs/base/quote.h"
 #include "fs/base/sys_file.h"
 #include "fs/base/sys_process.h"
-#include "fs/base/time.h"
+#include "fs/layer_store_state.h"
 
 namespace snap {
-namespace {
 
-constexpr int kStoreVersion = 1;
-constexpr const char* kStoreFile = "store.json";
-constexpr const char* kStoreFileNew = ".store.json.new";
-constexpr const char* kManifestName = "layer.json";
-constexpr const char* kTreeName = LayerStage::kTreeName;
-constexpr size_t kMaxManifestBytes = size_t{64} << 10U;
-constexpr mode_t kPrivate = 0700;
-constexpr mode_t kManifestMode = 0600;
+// --- shared with the other parts
 
 SysResult<UniqueFd> OpenDir(FdRef dir, const char* name) {
   return sys::OpenAt(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
-SysResult<void> MakeDir(FdRef dir, const char* name, mode_t mode = kPrivate) {
-  const SysResult<void> made = sys::MkdirAt(dir, name, mode);
-  if (!made.ok() && !(made.error() == EEXIST)) return made.error();
-  return {};
-}
-
-/// Locks an open directory; false when somebody else holds it. (Directories that several parties may remove
-/// are always locked through a descriptor opened for the purpose: flock belongs to the open file
-/// description.)
 SysResult<bool> TryLockExclusive(FdRef fd) {
   const SysResult<void> locked = sys::Flock(fd, LOCK_EX | LOCK_NB);
   if (locked.ok()) return true;
@@ -59,22 +42,6 @@ SysResult<bool> IsSameFile(FdRef open_file, FdRef dir, const char* name) {
   return held.st_ino == named->st_ino && held.st_dev == named->st_dev;
 }
 
-/// Everything calls need, shared with the stages so that these may outlive a moved store object.
-struct Directories {
-  std::string path;
-  UniqueFd root, layers, merged, staging, trash, snapshots;
-  std::optional<ObjectStore> objects;  // always there once open
-  std::string boot_id;
-  std::atomic<uint64_t> next_stage{0};
-
-  /// Gives a directory entry to the trash. The caller holds its exclusive lock, or owns it alone.
-  SysResult<std::string> MoveToTrash(FdRef parent, const char* name) const {
-    std::string trashed = sys::RandomHex128();
-    SNAP_TRY_VOID(sys::RenameAt(parent, name, trash, trashed.c_str(), RENAME_NOREPLACE));
-    return trashed;
-  }
-};
-
 Result<void> WriteNewFile(FdRef dir, const char* name, std::string_view content, mode_t mode) {
   SNAP_TRY_SYS(const UniqueFd file, sys::OpenAt(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode),
                "create '{}'", name);
@@ -82,7 +49,6 @@ Result<void> WriteNewFile(FdRef dir, const char* name, std::string_view content,
   return {};
 }
 
-/// Atomically and durably: new file, fsync, rename over, fsync of the directory.
 Result<void> ReplaceFile(FdRef dir, const char* temporary, const char* name, std::string_view content,
                          mode_t mode) {
   SNAP_TRY_VOID(WriteNewFile(dir, temporary, content, mode));
@@ -91,6 +57,19 @@ Result<void> ReplaceFile(FdRef dir, const char* temporary, const char* name, std
   SNAP_TRY_SYS_VOID(sys::Fsync(file), "flush '{}'", temporary);
   SNAP_TRY_SYS_VOID(sys::RenameAt(dir, temporary, dir, name), "rename '{}' to '{}'", temporary, name);
   SNAP_TRY_SYS_VOID(sys::Fsync(dir), "flush the directory of '{}'", name);
+  return {};
+}
+
+namespace {
+
+constexpr int kStoreVersion = 1;
+constexpr const char* kStoreFile = "store.json";
+constexpr const char* kStoreFileNew = ".store.json.new";
+constexpr size_t kMaxManifestBytes = size_t{64} << 10U;
+
+SysResult<void> MakeDir(FdRef dir, const char* name, mode_t mode = kPrivate) {
+  const SysResult<void> made = sys::MkdirAt(dir, name, mode);
+  if (!made.ok() && !(made.error() == EEXIST)) return made.error();
   return {};
 }
 
@@ -164,21 +143,6 @@ Result<UniqueFd> OpenPart(FdRef root, const std::string& path, const char* name,
 
 // --- stages
 
-struct LayerStage::State {
-  std::shared_ptr<const Directories> directories;
-  uint64_t sequence = 0;
-  UniqueFd boot;       // staging/<boot_id>
-  std::string name;    // in it
-  UniqueFd directory;  // holds the shared flock
-  UniqueFd tree;
-
-  /// Where it is: whoever is killed meanwhile leaves a stage without a holder, which the next one finds.
-  Result<void> Remove() {
-    SNAP_TRY_SYS_VOID(sys::RemoveTree(boot, name.c_str()), "delete stage {}", Quote(name));
-    return {};
-  }
-};
-
 LayerStage::LayerStage(std::unique_ptr<State> state) : state_(std::move(state)) {}
 LayerStage::LayerStage(LayerStage&&) noexcept = default;
 LayerStage& LayerStage::operator=(LayerStage&& other) noexcept {
@@ -193,10 +157,6 @@ FdRef LayerStage::directory() const { return state_->directory; }
 Result<void> LayerStage::Discard() && { return std::exchange(state_, nullptr)->Remove(); }
 
 // --- the store
-
-struct LayerStore::State {
-  std::shared_ptr<Directories> directories;
-};
 
 LayerStore::LayerStore(std::unique_ptr<State> state) : state_(std::move(state)) {}
 LayerStore::LayerStore(LayerStore&&) noexcept = default;
@@ -214,7 +174,7 @@ Result<LayerStore> LayerStore::Open(const std::string& root, bool create) {
     return MakeError(ErrorCode::kInvalidArgument, "open store {}: not an absolute path below '/'",
                      Quote(root));
   }
-  auto directories = std::make_shared<Directories>();
+  auto directories = std::make_shared<LayerDirectories>();
   SNAP_TRY(directories->root, OpenRoot(path, create));
   SNAP_TRY(const std::string secret, Identify(directories->root, path, create));
   SNAP_TRY(directories->layers, OpenPart(directories->root, path, "layers", create));
@@ -230,7 +190,7 @@ Result<LayerStore> LayerStore::Open(const std::string& root, bool create) {
 }
 
 Result<LayerStage> LayerStore::Stage(LayerFormat format) {
-  const Directories& store = *state_->directories;
+  const LayerDirectories& store = *state_->directories;
   // Between mkdir and flock a stage looks abandoned. Collectors hold staging/ exclusively while they look.
   SNAP_TRY_SYS(const UniqueFd staging, OpenDir(store.root, "staging"), "open staging");
   SNAP_TRY_SYS_VOID(sys::Flock(staging, LOCK_SH), "lock staging");
@@ -257,7 +217,7 @@ Result<LayerStage> LayerStore::Stage(LayerFormat format) {
 }
 
 Result<LayerManifest> LayerStore::Find(const LayerId& id) const {
-  const Directories& store = *state_->directories;
+  const LayerDirectories& store = *state_->directories;
   const std::string path = id.Hex() + "/" + kManifestName;
   const SysResult<std::string> text = sys::ReadFileAt(store.layers, path.c_str(), kMaxManifestBytes);
   if (!text.ok()) {
@@ -285,7 +245,7 @@ Result<LayerManifest> LayerStore::Find(const LayerId& id) const {
 }
 
 Result<LayerPin> LayerStore::Pin(const LayerId& id) const {
-  const Directories& store = *state_->directories;
+  const LayerDirectories& store = *state_->directories;
   const std::string name = id.Hex();
   for (;;) {
     SysResult<UniqueFd> directory = OpenDir(store.layers, name.c_str());
@@ -381,7 +341,7 @@ Result<std::vector<LayerId>> LayerStore::List() const {
 }
 
 Result<void> LayerStore::Discard(const LayerId& id) {
-  const Directories& store = *state_->directories;
+  const LayerDirectories& store = *state_->directories;
   const std::string name = id.Hex();
   SNAP_TRY_SYS(const UniqueFd directory, OpenDir(store.layers, name.c_str()), "discard layer {}",
                id.ToString());
@@ -398,7 +358,7 @@ Result<void> LayerStore::Discard(const LayerId& id) {
 
 Result<void> LayerStore::DiscardObjects(const std::vector<ObjectId>& objects) {
   if (objects.empty()) return {};
-  const Directories& store = *state_->directories;
+  const LayerDirectories& store = *state_->directories;
   // Not straight into the trash, where others delete what nobody holds.
   SNAP_TRY(LayerStage stage, Stage(LayerFormat::kPacked));
   uint64_t number = 0;
@@ -416,7 +376,7 @@ Result<void> LayerStore::DiscardObjects(const std::vector<ObjectId>& objects) {
 }
 
 Result<void> LayerStore::DiscardForeign(Place place, const std::string& entry) {
-  const Directories& store = *state_->directories;
+  const LayerDirectories& store = *state_->directories;
   SNAP_TRY_SYS(const std::string trashed,
                store.MoveToTrash(place == Place::kLayers      ? store.layers.ref()
                                  : place == Place::kSnapshots ? store.snapshots.ref()
@@ -424,273 +384,6 @@ Result<void> LayerStore::DiscardForeign(Place place, const std::string& entry) {
                                  entry.c_str()),
                "discard {}", Quote(entry));
   return {};
-}
-
-// --- commit
-
-Result<void> LayerStore::MakeDurable(LayerPin& pin) const {
-  if (pin.manifest.durable) return {};
-  // An error that nobody has been told yet is reported to new descriptors too, so nothing gets lost here.
-  SNAP_TRY_SYS_VOID(sys::SyncFs(pin.directory), "flush layer {}", pin.manifest.id.ToString());
-  LayerManifest manifest = pin.manifest;
-  manifest.durable = true;
-  const std::string temporary = ".layer.json." + sys::RandomHex128();
-  SNAP_TRY_VOID(ReplaceFile(pin.directory, temporary.c_str(), kManifestName, LayerManifestJson(manifest),
-                            kManifestMode));
-  pin.manifest = std::move(manifest);
-  return {};
-}
-
-Result<LayerManifest> LayerStore::Commit(LayerStage stage, LayerManifest manifest, Durability durability) {
-  std::vector<StagedLayer> layers;
-  layers.push_back({std::move(stage), std::move(manifest)});
-  SNAP_TRY(std::vector<LayerPin> pins, CommitAll(std::move(layers), durability));
-  return std::move(pins.front().manifest);
-}
-
-Result<std::vector<LayerPin>> LayerStore::CommitAll(std::vector<StagedLayer> layers, Durability durability) {
-  const Directories& store = *state_->directories;
-  std::vector<LayerPin> pins;
-  if (layers.empty()) return pins;
-
-  for (StagedLayer& layer : layers) {
-    layer.manifest.boot_id = store.boot_id;
-    layer.manifest.durable = durability == Durability::kFull;
-    if (layer.manifest.created.empty()) layer.manifest.created = NowRfc3339();
-    SNAP_TRY_VOID(WriteNewFile(layer.stage.directory(), kManifestName, LayerManifestJson(layer.manifest),
-                               kManifestMode));
-  }
-  SNAP_FAULT_POINT("layer.commit.before_flush");
-  if (durability == Durability::kFull) {
-    // One syncfs instead of an fsync per file and directory; docs/durability.md has the figures. It reports
-    // the errors since its descriptor was opened, so it goes through the stage that was opened first. A
-    // failed flush is never retried: returning here discards every stage.
-    const auto first = std::min_element(layers.begin(), layers.end(), [](const auto& a, const auto& b) {
-      return a.stage.state_->sequence < b.stage.state_->sequence;
-    });
-    SNAP_TRY_SYS_VOID(sys::SyncFs(first->stage.directory()), "flush layers");
-  }
-  SNAP_FAULT_POINT("layer.commit.after_flush");
-
-  const auto publish = [&](StagedLayer& layer) -> Result<LayerPin> {
-    LayerStage::State& stage = *layer.stage.state_;
-    const LayerId id = layer.manifest.id;
-    const std::string name = id.Hex();
-    const auto rename = [&] {
-      return sys::RenameAt(stage.boot, stage.name.c_str(), store.layers, name.c_str(), RENAME_NOREPLACE);
-    };
-    for (;;) {
-      SysResult<void> renamed = rename();
-      if (renamed.ok()) {
-        LayerPin pin{std::move(layer.manifest), true, std::move(stage.directory)};
-        layer.stage.state_.reset();  // it is no stage any more: nothing to remove
-        return pin;
-      }
-      if (!(renamed.error() == EEXIST) && !(renamed.error() == ENOTEMPTY)) {
-        return Error(renamed.error(), "commit layer " + id.ToString());
-      }
-      Result<LayerPin> existing = Pin(id);
-      if (existing.ok()) {
-        if (durability == Durability::kFull) SNAP_TRY_VOID(MakeDurable(*existing));
-        return existing;  // the stage dies with `layers`
-      }
-      if (existing.error().code() == ErrorCode::kNotFound) continue;
-      if (existing.error().code() != ErrorCode::kCorrupt) return existing;
-      // Two processes may find the same bad layer: the second must look again, or it would throw away what
-      // the first has just put there.
-      SNAP_TRY_SYS(const UniqueFd parent, OpenDir(store.root, "layers"), "open layers");
-      SNAP_TRY_SYS_VOID(sys::Flock(parent, LOCK_EX), "lock layers");
-      const Result<LayerManifest> again = Find(id);
-      if (!again.ok() && again.error().code() == ErrorCode::kCorrupt) SNAP_TRY_VOID(Discard(id));
-    }
-  };
-
-  Result<void> outcome;
-  for (StagedLayer& layer : layers) {
-    Result<LayerPin> pin = publish(layer);
-    if (!pin.ok()) {
-      outcome = std::move(pin).error();
-      break;
-    }
-    pins.push_back(std::move(pin).value());
-  }
-  const auto finish = [&]() -> Result<void> {
-    SNAP_TRY_VOID(std::move(outcome));
-    SNAP_FAULT_POINT("layer.commit.after_rename");
-    if (durability == Durability::kFull) SNAP_TRY_SYS_VOID(sys::Fsync(store.layers), "flush layers/");
-    SNAP_FAULT_POINT("layer.commit.after_parent_flush");
-    return {};
-  };
-  if (Result<void> finished = finish(); !finished.ok()) {
-    std::vector<LayerId> added;
-    for (const LayerPin& pin : pins) {
-      if (pin.created) added.push_back(pin.manifest.id);
-    }
-    pins.clear();  // several of them may hold the same layer
-    for (const LayerId& id : added)
-      (void)Discard(id);  // kBusy: another import has it by now and will record it
-    return std::move(finished).error();
-  }
-  return pins;
-}
-
-Result<LayerManifest> LayerStore::Replace(LayerStage stage, LayerManifest manifest) {
-  const Directories& store = *state_->directories;
-  const LayerStage::State& made = *stage.state_;
-  const std::string name = manifest.id.Hex();
-  manifest.boot_id = store.boot_id;
-  manifest.durable = true;
-  SNAP_TRY_VOID(WriteNewFile(stage.directory(), kManifestName, LayerManifestJson(manifest), kManifestMode));
-  SNAP_TRY_SYS_VOID(sys::SyncFs(stage.directory()), "flush layer {}", manifest.id.ToString());
-  SNAP_TRY_SYS(const UniqueFd old, OpenDir(store.layers, name.c_str()), "replace layer {}", manifest.id.ToString());
-  SNAP_TRY_SYS(const bool locked, TryLockExclusive(old), "lock layer {}", manifest.id.ToString());
-  if (!locked) return MakeError(ErrorCode::kBusy, "replace layer {}: an import is using it", manifest.id.ToString());
-  SNAP_TRY_SYS(const bool same, IsSameFile(old, store.layers, name.c_str()), "look at layer {}", manifest.id.ToString());
-  if (!same) return MakeError(ErrorCode::kNotFound, "replace layer {}: somebody else did", manifest.id.ToString());
-  SNAP_TRY_SYS_VOID(sys::RenameAt(made.boot, made.name.c_str(), store.layers, name.c_str(), RENAME_EXCHANGE),
-                    "replace layer {}", manifest.id.ToString());
-  SNAP_FAULT_POINT("layer.replace.after_exchange");
-  SNAP_TRY_SYS_VOID(sys::Fsync(store.layers), "flush layers/");
-  return manifest;  // the stage is the old layer now, and goes with its owner
-}
-
-// --- uppers
-
-Result<LayerStore::Upper> LayerStore::CreateUpper(const std::string& name, bool durable) {
-  const Directories& store = *state_->directories;
-  if (!IsValidName(name)) {
-    return MakeError(ErrorCode::kInvalidArgument, "make upper {}: not a file name", Quote(name));
-  }
-  SNAP_TRY(LayerStage stage, Stage());
-  LayerStage::State& made = *stage.state_;
-  SNAP_TRY_SYS_VOID(sys::RenameAt(made.directory, kTreeName, made.directory, "fs"), "make upper {}",
-                    Quote(name));
-  SNAP_TRY_SYS_VOID(sys::MkdirAt(made.directory, "work", kPrivate), "make upper {}", Quote(name));
-  Upper upper;
-  SNAP_TRY_SYS(upper.work, OpenDir(made.directory, "work"), "open upper {}", Quote(name));
-  upper.fs = std::move(made.tree);
-  SNAP_FAULT_POINT("upper.create.before_rename");
-  SNAP_TRY_SYS_VOID(
-      sys::RenameAt(made.boot, made.name.c_str(), store.snapshots, name.c_str(), RENAME_NOREPLACE),
-      "make upper {}", Quote(name));
-  stage.state_.reset();
-  // The parent alone: a directory's new entry is only durable together with what it names.
-  if (durable) SNAP_TRY_SYS_VOID(sys::Fsync(store.snapshots), "flush snapshots/");
-  SNAP_FAULT_POINT("upper.create.after_rename");
-  return upper;
-}
-
-Result<LayerStore::Upper> LayerStore::OpenUpper(const std::string& name) const {
-  if (!IsValidName(name)) {
-    return MakeError(ErrorCode::kInvalidArgument, "open upper {}: not a file name", Quote(name));
-  }
-  SNAP_TRY_SYS(const UniqueFd directory, OpenDir(state_->directories->snapshots, name.c_str()),
-               "open upper {}", Quote(name));
-  Upper upper;
-  SNAP_TRY_SYS(upper.fs, OpenDir(directory, "fs"), "open upper {}", Quote(name));
-  SNAP_TRY_SYS(upper.work, OpenDir(directory, "work"), "open upper {}", Quote(name));
-  return upper;
-}
-
-Result<std::vector<std::string>> LayerStore::ListUppers() const {
-  SNAP_TRY_SYS(const std::vector<sys::DirEntry> entries, sys::ListDir(state_->directories->snapshots),
-               "list snapshots");
-  std::vector<std::string> names;
-  for (const sys::DirEntry& entry : entries) names.push_back(entry.name);
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
-Result<void> LayerStore::DiscardUpper(const std::string& name) {
-  const Directories& store = *state_->directories;
-  if (!IsValidName(name)) {
-    return MakeError(ErrorCode::kInvalidArgument, "discard upper {}: not a file name", Quote(name));
-  }
-  SNAP_TRY_SYS(const std::string trashed, store.MoveToTrash(store.snapshots, name.c_str()),
-               "discard upper {}", Quote(name));
-  SNAP_FAULT_POINT("upper.discard.after_rename");
-  return {};
-}
-
-// --- garbage
-
-namespace {
-
-/// Renames abandoned stages to the trash; renames are quick, so makers are held up only for a moment.
-Result<uint64_t> CollectStages(const Directories& store, bool dry_run) {
-  uint64_t found = 0;
-  SNAP_TRY_SYS(const UniqueFd staging, OpenDir(store.root, "staging"), "open staging");
-  SNAP_TRY_SYS_VOID(sys::Flock(staging, LOCK_EX), "lock staging");
-  SNAP_TRY_SYS(const std::vector<sys::DirEntry> boots, sys::ListDir(staging), "list staging");
-  for (const sys::DirEntry& boot : boots) {
-    const SysResult<UniqueFd> boot_dir = OpenDir(staging, boot.name.c_str());
-    if (!boot_dir.ok()) {
-      ++found;
-      if (dry_run) continue;
-      SNAP_TRY_SYS(const std::string trashed, store.MoveToTrash(staging, boot.name.c_str()), "discard {}",
-                   Quote(boot.name));
-      continue;
-    }
-    SNAP_TRY_SYS(const std::vector<sys::DirEntry> stages, sys::ListDir(*boot_dir), "list staging");
-    for (const sys::DirEntry& stage : stages) {
-      const SysResult<UniqueFd> stage_dir = OpenDir(*boot_dir, stage.name.c_str());
-      if (!stage_dir.ok() && stage_dir.error() == ENOENT) continue;  // committed or discarded by its maker
-      if (stage_dir.ok()) {
-        SNAP_TRY_SYS(const bool locked, TryLockExclusive(*stage_dir), "lock stage {}", Quote(stage.name));
-        if (!locked) continue;
-        SNAP_TRY_SYS(const bool same, IsSameFile(*stage_dir, *boot_dir, stage.name.c_str()),
-                     "look at stage {}", Quote(stage.name));
-        if (!same) continue;
-      }
-      ++found;
-      if (dry_run) continue;
-      SNAP_TRY_SYS(const std::string trashed, store.MoveToTrash(*boot_dir, stage.name.c_str()),
-                   "discard stage {}", Quote(stage.name));
-    }
-    if (!dry_run && boot.name != store.boot_id) {
-      (void)sys::UnlinkAt(staging, boot.name.c_str(), AT_REMOVEDIR);  // not empty: somebody works there
-    }
-  }
-  return found;
-}
-
-}  // namespace
-
-Result<uint64_t> LayerStore::EmptyTrash() {
-  const Directories& store = *state_->directories;
-  SNAP_TRY_SYS(const std::vector<sys::DirEntry> entries, sys::ListDir(store.trash), "list trash");
-  uint64_t deleted = 0;
-  for (const sys::DirEntry& entry : entries) {
-    const SysResult<UniqueFd> directory = OpenDir(store.trash, entry.name.c_str());
-    if (!directory.ok() && directory.error() == ENOENT) continue;
-    if (directory.ok()) {
-      SNAP_TRY_SYS(const bool locked, TryLockExclusive(*directory), "lock trash {}", Quote(entry.name));
-      if (!locked) continue;  // its deleter is at work
-    }
-    SNAP_FAULT_POINT("trash.before_delete");
-    SNAP_TRY_SYS_VOID(sys::RemoveTree(store.trash, entry.name.c_str()), "delete trash {}", Quote(entry.name));
-    ++deleted;
-  }
-  return deleted;
-}
-
-Result<LayerStore::Garbage> LayerStore::CollectGarbage(bool dry_run) {
-  const Directories& store = *state_->directories;
-  Garbage garbage;
-  if (dry_run) {
-    SNAP_TRY_SYS(const std::vector<sys::DirEntry> trash, sys::ListDir(store.trash), "list trash");
-    garbage.trash = trash.size();
-    SNAP_TRY(garbage.stages, CollectStages(store, true));
-    return garbage;
-  }
-  SNAP_TRY(garbage.trash, EmptyTrash());
-  SNAP_TRY(garbage.stages, CollectStages(store, false));
-  SNAP_TRY_VOID([&]() -> Result<void> {
-    SNAP_TRY(const uint64_t deleted, EmptyTrash());
-    (void)deleted;  // the stages counted above
-    return {};
-  }());
-  return garbage;
 }
 
 }  // namespace snap
