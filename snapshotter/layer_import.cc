@@ -3,6 +3,9 @@
 #include "snapshotter/layer_import.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
+
+#include <set>
 
 #include "fs/base/fault.h"
 #include "fs/base/quote.h"
@@ -87,6 +90,29 @@ Result<UniqueFd> CreateFile(const LayerStage& stage, const char* name) {
 
 }  // namespace
 
+Result<std::unique_ptr<PackedStage>> PackedStage::Make(const LayerStage& stage, ObjectStage& objects,
+                                                       std::unique_ptr<IoEngine> engine, bool records_tar) {
+  auto packed = std::make_unique<PackedStage>();
+  SNAP_TRY(packed->image, CreateFile(stage, LayerStage::kImageName));
+  SNAP_TRY(packed->index_file, CreateFile(stage, LayerStage::kTarIndexName));
+  packed->index = std::make_unique<TarIndexWriter>(packed->index_file);
+  packed->objects = std::make_unique<ObjectWriter>(objects, std::move(engine));
+  packed->writer =
+      std::make_unique<PackedWriter>(packed->image, *packed->objects, records_tar ? packed->index.get() : nullptr);
+  return packed;
+}
+
+Result<SealedLayer> PackedStage::Seal() const {
+  constexpr uint64_t kStatBlock = 512;  // the unit of st_blocks
+  SNAP_TRY(const PackedWriter::Sealed sealed, writer->Seal());
+  SNAP_TRY_VOID(index->Finish(writer->objects()));
+  SNAP_TRY_SYS(const struct stat index_stat, sys::FStat(index_file), "look at the tar index");
+  const std::set<ObjectId> once(writer->objects().begin(), writer->objects().end());
+  SealedLayer layer{sealed.usage, sealed.checksums, {once.begin(), once.end()}};
+  layer.usage.disk_bytes += static_cast<uint64_t>(index_stat.st_blocks) * kStatBlock;
+  return layer;
+}
+
 Result<ExtractedLayer> ExtractLayer(oci::ImageSource& source, const oci::LayerBlob& layer, LayerStore& store,
                                     ObjectStage& objects, const LayerImportOptions& options,
                                     const std::atomic<bool>& cancelled) {
@@ -107,13 +133,8 @@ Result<ExtractedLayer> ExtractLayer(oci::ImageSource& source, const oci::LayerBl
     tree_writer = std::make_unique<TreeWriter>(out.stage.tree(), std::move(engine));
     writer = tree_writer.get();
   } else {
-    out.packed = std::make_unique<PackedStage>();
-    SNAP_TRY(out.packed->image, CreateFile(out.stage, LayerStage::kImageName));
-    SNAP_TRY(out.packed->index_file, CreateFile(out.stage, LayerStage::kTarIndexName));
-    out.packed->index = std::make_unique<TarIndexWriter>(out.packed->index_file);
+    SNAP_TRY(out.packed, PackedStage::Make(out.stage, objects, std::move(engine), true));
     index = out.packed->index.get();
-    out.packed->objects = std::make_unique<ObjectWriter>(objects, std::move(engine));
-    out.packed->writer = std::make_unique<PackedWriter>(out.packed->image, *out.packed->objects, index);
     writer = out.packed->writer.get();
   }
   {

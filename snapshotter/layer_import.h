@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "fs/io_engine.h"
 #include "fs/layer_store.h"
@@ -26,8 +27,21 @@ struct LayerImportOptions {
   std::function<void(uint64_t bytes)> on_bytes;
 };
 
+/// What is known of a packed layer when everything is written.
+struct SealedLayer {
+  LayerUsage usage;
+  ImageChecksums checksums;
+  std::vector<ObjectId> objects;  ///< each once, sorted
+};
+
 /// A packed layer whose metadata is not written yet: it may be settled first.
 struct PackedStage {
+  /// New files in `stage`. With `records_tar` the caller shows the index the tar that it gives the writer.
+  static Result<std::unique_ptr<PackedStage>> Make(const LayerStage& stage, ObjectStage& objects,
+                                                   std::unique_ptr<IoEngine> engine, bool records_tar);
+  /// After the writer's Finish: metadata and index. Call once.
+  Result<SealedLayer> Seal() const;
+
   UniqueFd image, index_file;
   std::unique_ptr<ObjectWriter> objects;
   std::unique_ptr<TarIndexWriter> index;  // has seen the whole tar; not finished, since settling may add objects

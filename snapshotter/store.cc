@@ -84,9 +84,10 @@ Result<std::string> Store::State::MergedKeyOf(const ImageRecord& image, Metadata
   return MergedImageKey(layers);
 }
 
-Result<uint64_t> Store::State::RemoveMergedExcept(const std::vector<ImageRecord>& images, Metadata& metadata, bool dry_run) {
+Result<uint64_t> Store::State::RemoveUnownedMerged(Metadata& metadata, bool dry_run) {
   SNAP_TRY(const std::vector<std::string> present, layers.ListMerged());
   if (present.empty()) return uint64_t{0};
+  SNAP_TRY(const std::vector<ImageRecord> images, metadata.Images());
   std::set<std::string> needed;
   for (const ImageRecord& image : images) {
     SNAP_TRY(std::string key, MergedKeyOf(image, metadata));

@@ -38,8 +38,7 @@ class Checker {
     SNAP_TRY_VOID(CheckLayerDirectories());
     SNAP_TRY_VOID(CheckObjects());
     if (repair_) {  // of images that were removed above
-      SNAP_TRY(const std::vector<ImageRecord> images, metadata_.Images());
-      SNAP_TRY(const uint64_t removed, state_.RemoveMergedExcept(images, metadata_));
+      SNAP_TRY(const uint64_t removed, state_.RemoveUnownedMerged(metadata_));
       (void)removed;
     }
     return CheckContainers();

@@ -62,8 +62,7 @@ Result<GcReport> Store::CollectGarbage(bool dry_run) {
       if (!dry_run) SNAP_TRY_VOID(layers.Discard(id));
     }
     SNAP_TRY_VOID(CollectObjects(layers, needed, dry_run, report));
-    SNAP_TRY(const std::vector<ImageRecord> images, metadata.Images());
-    SNAP_TRY(report.merged, state_->RemoveMergedExcept(images, metadata, dry_run));
+    SNAP_TRY(report.merged, state_->RemoveUnownedMerged(metadata, dry_run));
 
     SNAP_TRY(const std::vector<ContainerRecord> containers, metadata.Containers());
     std::set<std::string> owned;

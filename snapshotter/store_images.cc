@@ -141,8 +141,7 @@ Result<Store::RemovedImage> Store::RemoveImage(std::string_view reference, bool 
     removed.deleted = found.image.id;
     SNAP_FAULT_POINT("store.remove_image.after_database");
     SNAP_TRY_VOID(state_->DiscardOrphans(orphans));
-    SNAP_TRY(const std::vector<ImageRecord> images, metadata.Images());
-    SNAP_TRY(const uint64_t merged, state_->RemoveMergedExcept(images, metadata));
+    SNAP_TRY(const uint64_t merged, state_->RemoveUnownedMerged(metadata));
     (void)merged;
   }
   if (deletion == Deletion::kAtOnce) state_->EmptyTrash();
@@ -197,9 +196,11 @@ Result<Mount> Store::MountImage(const ImageRecord& image, const MountSelection& 
   }
   std::optional<MergedStack> merged;
   if (!selection.only && last == count) {
-    // Made by the import as a rule. Where it cannot be made (a full disk) the layers are stacked one by one.
-    (void)MakeMergedImage(state_->layers, stacked, {});
     SNAP_TRY(merged, StackMerged(state_->layers, stacked));
+    // Made by the import as a rule. Where it cannot be made (a full disk) the layers are stacked one by one.
+    if (!merged && MakeMergedImage(state_->layers, stacked, {}).ok()) {
+      SNAP_TRY(merged, StackMerged(state_->layers, stacked));
+    }
   }
   MountStack stack = merged ? merged->stack : StackLayers(state_->layers, stacked);
   LayerStore::Upper upper;

@@ -356,19 +356,13 @@ class Importer {
   /// Writes the metadata of a packed layer, which needs nothing more then.
   static Result<void> Seal(Layer& layer) {
     ExtractedLayer& extracted = *layer.extracted;
-    PackedWriter& writer = *extracted.packed->writer;
-    SNAP_TRY(const PackedWriter::Sealed sealed, writer.Seal());
-    SNAP_TRY_VOID(extracted.packed->index->Finish(writer.objects()));
+    SNAP_TRY(SealedLayer sealed, extracted.packed->Seal());
     layer.manifest.checksums = sealed.checksums;
     layer.manifest.exact_tar = true;
     extracted.summary.usage = sealed.usage;
-    const std::set<ObjectId> objects(writer.objects().begin(), writer.objects().end());
-    layer.objects.assign(objects.begin(), objects.end());
-    SNAP_TRY_SYS(const struct stat index, sys::FStat(extracted.packed->index_file), "look at the tar index");
-    constexpr uint64_t kStatBlock = 512;  // the unit of st_blocks
-    extracted.summary.usage.disk_bytes += static_cast<uint64_t>(index.st_blocks) * kStatBlock;
+    layer.objects = std::move(sealed.objects);
     layer.image = std::move(extracted.packed->image);
-    layer.tree = std::make_unique<LayerTree>(std::move(writer).TakeTree());
+    layer.tree = std::make_unique<LayerTree>(std::move(*extracted.packed->writer).TakeTree());
     extracted.packed.reset();
     return {};
   }
@@ -511,8 +505,7 @@ class Importer {
                    [&](const ObjectId& object) { return !referenced->contains(object); });
     }
     (void)state_.DiscardOrphans(orphans);
-    const Result<std::vector<ImageRecord>> images = metadata->Images();
-    if (images.ok()) (void)state_.RemoveMergedExcept(*images, *metadata);
+    (void)state_.RemoveUnownedMerged(*metadata);
   }
 
   Store::State& state_;

@@ -1,25 +1,18 @@
 // Migration: the same layers in another format, one after another. Between two layers the store is as good as before; a layer
 // is either in its old format or in the new one.
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <set>
 
 #include "fs/base/fault.h"
 #include "fs/base/quote.h"
-#include "fs/base/sys_file.h"
 #include "fs/erofs_reader.h"
 #include "fs/layer_copy.h"
-#include "fs/packed_writer.h"
-#include "fs/tar_index.h"
 #include "fs/tree_writer.h"
+#include "snapshotter/layer_import.h"
 #include "snapshotter/store_state.h"
 
 namespace snap {
 namespace {
-
-constexpr uint64_t kStatBlock = 512;  // the unit of st_blocks
 
 /// The layer once more, in a stage of its own.
 struct Converted {
@@ -49,29 +42,16 @@ Result<Converted> ToPacked(LayerStore& layers, const LayerManifest& manifest, Ob
   SNAP_TRY(LayerStage stage, layers.Stage(LayerFormat::kPacked));
   SNAP_TRY(std::unique_ptr<IoEngine> engine, MakeIoEngine(IoEngineKind::kAuto));
   Converted out{std::move(stage), manifest, {}};
-  const auto create = [&](const char* name) -> Result<UniqueFd> {
-    SNAP_TRY_SYS(UniqueFd file, sys::OpenAt(out.stage.directory(), name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600),
-                 "create {}", Quote(name));
-    return file;
-  };
-  SNAP_TRY(const UniqueFd image, create(LayerStage::kImageName));
-  SNAP_TRY(const UniqueFd index_file, create(LayerStage::kTarIndexName));
-  ObjectWriter object_writer(objects, std::move(engine));
-  PackedWriter writer(image, object_writer, nullptr);
-  SNAP_TRY_VOID(CopyTreeLayer(content, writer));
-  SNAP_TRY(const LayerSummary summary, writer.Finish());
-  (void)summary;
-  SNAP_TRY(const PackedWriter::Sealed sealed, writer.Seal());
   // The tar is not known; what the index still says is which objects the layer holds.
-  TarIndexWriter index(index_file);
-  SNAP_TRY_VOID(index.Finish(writer.objects()));
-  SNAP_TRY_SYS(const struct stat index_stat, sys::FStat(index_file), "look at the tar index");
+  SNAP_TRY(const std::unique_ptr<PackedStage> packed, PackedStage::Make(out.stage, objects, std::move(engine), false));
+  SNAP_TRY_VOID(CopyTreeLayer(content, *packed->writer));
+  SNAP_TRY(const LayerSummary summary, packed->writer->Finish());
+  (void)summary;
+  SNAP_TRY(SealedLayer sealed, packed->Seal());
   out.manifest.format = LayerFormat::kPacked;
   out.manifest.usage = sealed.usage;
-  out.manifest.usage.disk_bytes += static_cast<uint64_t>(index_stat.st_blocks) * kStatBlock;
   out.manifest.checksums = sealed.checksums;
-  const std::set<ObjectId> once(writer.objects().begin(), writer.objects().end());
-  out.objects.assign(once.begin(), once.end());
+  out.objects = std::move(sealed.objects);
   return out;
 }
 
@@ -128,8 +108,7 @@ Result<bool> Store::MigrateLayer(const LayerId& id, LayerFormat format) {
     SNAP_FAULT_POINT("store.migrate.after_replace");
     SNAP_TRY(const std::vector<ObjectId> unreferenced, metadata.ReplaceLayer({*stored, converted.objects}));
     SNAP_TRY_VOID(state_->layers.DiscardObjects(unreferenced));
-    SNAP_TRY(const std::vector<ImageRecord> images, metadata.Images());
-    SNAP_TRY(const uint64_t merged, state_->RemoveMergedExcept(images, metadata));
+    SNAP_TRY(const uint64_t merged, state_->RemoveUnownedMerged(metadata));
     (void)merged;
   }
   state_->EmptyTrash();

@@ -34,8 +34,8 @@ struct Store::State {
 
   /// The name of an image's merged image as its layers are recorded; empty when there is none.
   static Result<std::string> MergedKeyOf(const ImageRecord& image, Metadata& metadata);
-  /// Removes the merged images of all but these images. Returns how many.
-  Result<uint64_t> RemoveMergedExcept(const std::vector<ImageRecord>& images, Metadata& metadata, bool dry_run = false);
+  /// Removes the merged images that belong to no recorded image. Returns how many.
+  Result<uint64_t> RemoveUnownedMerged(Metadata& metadata, bool dry_run = false);
 
   /// Deletes what calls have moved to the trash. Not being able to is no failure of the call: it is collected
   /// later.
