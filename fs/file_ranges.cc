@@ -1,6 +1,7 @@
 #include "fs/file_ranges.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -62,7 +63,25 @@ Result<void> ForEachData(FdRef file, uint64_t size, const DataVisitor& visit) {
   return {};
 }
 
+Result<bool> IsZero(FdRef file, uint64_t begin, uint64_t end) {
+  const size_t step = static_cast<size_t>(std::min<uint64_t>(kStep, end - begin));
+  const auto buffer = std::make_unique<std::byte[]>(std::max<size_t>(step, 1));
+  for (uint64_t at = begin; at < end;) {
+    SNAP_TRY(const Range data, NextData(file, at, end));
+    for (at = data.begin; at < data.end;) {
+      const std::span piece(buffer.get(), static_cast<size_t>(std::min<uint64_t>(step, data.end - at)));
+      SNAP_TRY_VOID(ReadExactly(file, at, piece));
+      if (!AllZero(piece)) return false;
+      at += piece.size();
+    }
+  }
+  return true;
+}
+
 Result<bool> SameData(FdRef a, FdRef b, uint64_t size) {
+  SNAP_TRY_SYS(const struct stat stat_a, sys::FStat(a), "look at a file");
+  SNAP_TRY_SYS(const struct stat stat_b, sys::FStat(b), "look at a file");
+  if (stat_a.st_dev == stat_b.st_dev && stat_a.st_ino == stat_b.st_ino) return true;
   const size_t step = static_cast<size_t>(std::min<uint64_t>(kStep, size));
   const auto in_a = std::make_unique<std::byte[]>(std::max<size_t>(step, 1));
   const auto in_b = std::make_unique<std::byte[]>(std::max<size_t>(step, 1));

@@ -18,6 +18,9 @@ Result<void> ReadExactly(FdRef file, uint64_t offset, std::span<std::byte> buffe
 using DataVisitor = std::function<Result<void>(uint64_t offset, std::span<const std::byte> bytes)>;
 Result<void> ForEachData(FdRef file, uint64_t size, const DataVisitor& visit);
 
+/// Whether the bytes from `begin` to `end` are zeros. Errors: kCorrupt when the file is shorter.
+Result<bool> IsZero(FdRef file, uint64_t begin, uint64_t end);
+
 /// Whether the first `size` bytes are the same, holes being zeros.
 Result<bool> SameData(FdRef a, FdRef b, uint64_t size);
 

@@ -188,6 +188,40 @@ std::vector<ObjectId> ObjectStage::Ids() const {
   return ids;
 }
 
+Result<std::vector<ObjectId>> ObjectStage::LargeOfSize(uint64_t size) {
+  const std::lock_guard guard(mutex_);
+  if (!large_) {
+    std::multimap<uint64_t, ObjectId> large;
+    SNAP_TRY_VOID(store_.ForEach([&](const std::optional<ObjectId>& id, const std::string&) -> Result<void> {
+      if (id && id->size > ObjectWriter::kHeldBytes) large.emplace(id->size, *id);
+      return {};
+    }));
+    large_ = std::move(large);
+  }
+  std::vector<ObjectId> found;
+  const auto [begin, end] = large_->equal_range(size);
+  for (auto it = begin; it != end; ++it) found.push_back(it->second);
+  for (const auto& [id, pin] : objects_) {
+    if (id.size == size && std::find(found.begin(), found.end(), id) == found.end()) found.push_back(id);
+  }
+  return found;
+}
+
+Result<std::optional<std::string>> ObjectStage::PinForReading(const ObjectId& id) {
+  std::string name = NewName();
+  std::string mine;
+  {
+    const std::lock_guard guard(mutex_);
+    if (const auto found = objects_.find(id); found != objects_.end()) mine = found->second.name;
+  }
+  const std::string path = id.Path();
+  const SysResult<void> pinned = mine.empty() ? sys::LinkAt(store_.directory(), path.c_str(), pins_, name.c_str())
+                                              : sys::LinkAt(pins_, mine.c_str(), pins_, name.c_str());
+  if (pinned.ok()) return std::optional(std::move(name));
+  if (pinned.error() == ENOENT || pinned.error() == EMLINK) return std::optional<std::string>();
+  return Error(pinned.error(), "pin object " + Quote(path));
+}
+
 Result<std::optional<ObjectId>> ObjectStage::FindSame(const Xxh128& hash, uint64_t size, const Same& same, ObjectId& free_id) {
   ObjectId id{.hash = hash, .size = size, .variant = 0};
   for (;; ++id.variant) {

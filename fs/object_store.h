@@ -100,17 +100,23 @@ class ObjectStage {
   Result<std::optional<ObjectId>> FindSame(const Xxh128& hash, uint64_t size, const Same& same, ObjectId& free_id);
   /// False when a thread has just added an object of this id.
   bool Add(const ObjectId& id, std::string name);
+  /// The objects of `size` bytes, more than ObjectWriter::kHeldBytes, here and in the store; some may go meanwhile. Lists objects/ once.
+  Result<std::vector<ObjectId>> LargeOfSize(uint64_t size);
+  /// Links an object under a new name in pins_, for as long as it is compared; nullopt when it has gone.
+  Result<std::optional<std::string>> PinForReading(const ObjectId& id);
 
   const ObjectStore& store_;
   const FdRef pins_;
   mutable std::mutex mutex_;
   std::map<ObjectId, Pin> objects_;  // guarded by mutex_
   std::set<ObjectId> damaged_;       // in the store: ours take their place; guarded by mutex_
+  std::optional<std::multimap<uint64_t, ObjectId>> large_;  // the store's by size; guarded by mutex_
   uint64_t next_name_ = 0;           // guarded by mutex_
 };
 
-/// Writes one object after another. A file of up to kHeldBytes is held in memory until its end, so that one that is there
-/// already is never written. Threads: one at a time; one writer per layer.
+/// Writes one object after another, and not what is there already: a file of up to kHeldBytes is held in memory until its hash
+/// is known; a longer one that begins like an object of its size is only compared with that, and written when it departs from it.
+/// Threads: one at a time; one writer per layer.
 class ObjectWriter {
  public:
   static constexpr size_t kHeldBytes = size_t{4} << 20U;
@@ -124,24 +130,43 @@ class ObjectWriter {
   uint64_t shared_bytes() const { return shared_bytes_; }
 
  private:
+  /// Where the bytes of the current file are.
+  enum class Place {
+    kHeld,     // held_
+    kWritten,  // file_name_, by file_
+    kLike,     // nowhere: so far they are like_'s
+  };
+  Result<void> Hold(uint64_t offset, std::span<const std::byte> data);
   Result<void> Spill();
   Result<void> Complete();
-  Result<bool> SameAsHeld(FdRef candidate) const;
+  /// Whether the first `size` bytes of the candidate are what is held; adds to `compared` how many were looked at.
+  Result<bool> SameAsHeld(FdRef candidate, uint64_t size, size_t* compared = nullptr);
   Result<bool> SameAsFile(FdRef candidate) const;
+  Result<void> FindLike();
+  bool StaysLike(uint64_t offset, std::span<const std::byte> data);
+  Result<void> Depart();
 
   ObjectStage& stage_;
   std::unique_ptr<IoEngine> engine_;
   ObjectHasher hasher_;
   uint64_t size_ = 0;
+  uint64_t end_ = 0;  // of the data so far
+  Place place_ = Place::kHeld;
   struct Piece {
     uint64_t offset;
     size_t at, size;  // in held_
   };
   std::vector<std::byte> held_;
   std::vector<Piece> pieces_;
-  bool spilled_ = false;
-  std::string file_name_;
+  std::vector<ObjectId> candidates_;  // of this size
+  std::string file_name_;             // in the stage's pins: what was written, or like_
   IoEngine::FileId file_ = 0;
+  struct Like {
+    UniqueFd fd;
+    Xxh128 hash;
+  };
+  std::optional<Like> like_;
+  std::vector<std::byte> buffer_;  // for reading candidates
   uint64_t shared_bytes_ = 0;
 };
 

@@ -118,6 +118,63 @@ TEST_F(ObjectStoreTest, SparseFilesStaySparse) {
   EXPECT_TRUE(store_.Verify(*id).ok());
 }
 
+TEST_F(ObjectStoreTest, AFileThatDepartsFromTheObjectItBeganLikeIsStoredWhole) {
+  constexpr size_t kHeld = ObjectWriter::kHeldBytes;
+  const std::string text = RandomText(3 * kHeld, 8);
+  const ObjectId first = Put(text);
+  ASSERT_TRUE(stage_->Publish(false).ok());
+  // Before, at and after the end of what is held, at the very end; and zeros where the object has none.
+  for (const size_t at : {size_t{0}, kHeld - 1, kHeld, kHeld + 1, 2 * kHeld + 12345, text.size() - 1}) {
+    std::string other = text;
+    other[at] = static_cast<char>(other[at] ^ 1);
+    const ObjectId id = Put(other);
+    EXPECT_NE(id, first) << at;
+    ASSERT_TRUE(stage_->Publish(false).ok());
+    EXPECT_TRUE(Read(id) == other) << at;
+    EXPECT_TRUE(store_.Verify(id).ok()) << at;
+  }
+  for (const size_t hole : {kHeld + 5000, text.size() - 4096}) {
+    ObjectWriter writer(*stage_, *MakeIoEngine(IoEngineKind::kPlain));
+    ASSERT_TRUE(writer.Begin(text.size()).ok());
+    const auto bytes = std::as_bytes(std::span(text));
+    for (size_t at = 0; at < hole; at += 1000) {
+      ASSERT_TRUE(writer.Write(at, bytes.subspan(at, std::min<size_t>(1000, hole - at))).ok());
+    }
+    if (hole + 4096 < text.size()) {
+      ASSERT_TRUE(writer.Write(hole + 4096, bytes.subspan(hole + 4096)).ok());
+    }
+    const ObjectId id = *writer.End();
+    EXPECT_EQ(writer.shared_bytes(), 0U);
+    ASSERT_TRUE(stage_->Publish(false).ok());
+    std::string other = text;
+    std::fill_n(other.begin() + static_cast<ptrdiff_t>(hole), 4096, '\0');
+    EXPECT_TRUE(Read(id) == other) << hole;
+    EXPECT_TRUE(store_.Verify(id).ok()) << hole;
+  }
+}
+
+TEST_F(ObjectStoreTest, ALargeFileThatIsThereIsOnlyCompared) {
+  std::string text = RandomText(2 * ObjectWriter::kHeldBytes, 9);
+  std::fill_n(text.begin() + ObjectWriter::kHeldBytes + 100'000, 300'000, '\0');
+  const ObjectId id = Put(text);
+  ASSERT_TRUE(stage_->Publish(false).ok());
+  const UniqueFd pins = temp_.MakeDir("others");
+  ObjectStage other(store_, pins);
+  ObjectWriter writer(other, *MakeIoEngine(IoEngineKind::kPlain));
+  ASSERT_TRUE(writer.Begin(text.size()).ok());
+  const auto bytes = std::as_bytes(std::span(text));
+  const size_t hole = ObjectWriter::kHeldBytes + 100'000;
+  ASSERT_TRUE(writer.Write(0, bytes.first(hole)).ok());
+  ASSERT_TRUE(writer.Write(hole + 300'000, bytes.subspan(hole + 300'000)).ok());
+  for (const sys::DirEntry& entry : *sys::ListDir(pins)) {
+    EXPECT_EQ(sys::StatAt(pins, entry.name.c_str())->st_ino, sys::FStat(*store_.Open(id))->st_ino) << "bytes were written";
+  }
+  EXPECT_EQ(*writer.End(), id);
+  EXPECT_EQ(writer.shared_bytes(), text.size());
+  ASSERT_TRUE(other.Publish(false).ok());
+  EXPECT_EQ(sys::ListDir(pins)->size(), 1U);  // the pin that keeps it
+}
+
 TEST_F(ObjectStoreTest, ADamagedObjectIsReplacedByTheNextImportOfItsBytes) {
   for (const bool cut : {false, true}) {
     const std::string text = RandomText(70'000, cut ? 6 : 7);
