@@ -11,39 +11,13 @@
 #include <vector>
 
 #include "fs/base/quote.h"
+#include "fs/layer_xattrs.h"
 #include "fs/object_id.h"
 #include "fs/posix_acl.h"
 #include "fs/whiteout.h"
 
 namespace snap {
 namespace {
-
-enum class XattrVerdict : uint8_t { kKeep, kOverlay, kSecurity, kOther };
-
-// What a layer may set. Kept is what programs inside a container can see or need:
-//   user.*                   on files and directories; the kernel has none on other types, where setting it
-//   would fail security.capability      file capabilities (ping); the kernel checks the value when it is used
-//   system.posix_acl_*       grants nothing that mode bits could not grant as well; not on symlinks, a
-//   default ACL only
-//                            on directories, as in the kernel
-// Not kept:
-//   *.overlay.*              redirect, metacopy and opaque would let a layer reach other layers' files
-//   security.* otherwise     ima, evm, selinux, SMACK: the host's policy, not the image's
-//   trusted.* otherwise      how privileged programs of a host talk to themselves; nobody in a container can
-//   read it anything else            e.g. "com.apple.quarantine" of layers made on a Mac: Linux has no such
-//   namespace
-XattrVerdict JudgeXattr(std::string_view name, TarEntry::Kind kind) {
-  const bool is_directory = kind == TarEntry::Kind::kDirectory;
-  const bool is_file_or_directory = is_directory || kind == TarEntry::Kind::kRegular;
-  const auto keep_if = [](bool condition) { return condition ? XattrVerdict::kKeep : XattrVerdict::kOther; };
-  if (whiteout::IsOverlayXattr(name)) return XattrVerdict::kOverlay;
-  if (name.starts_with("user.")) return keep_if(is_file_or_directory && name.size() > 5);
-  if (name == "security.capability") return keep_if(kind == TarEntry::Kind::kRegular);
-  if (name.starts_with("security.")) return XattrVerdict::kSecurity;
-  if (name == "system.posix_acl_access") return keep_if(kind != TarEntry::Kind::kSymlink);
-  if (name == "system.posix_acl_default") return keep_if(is_directory);
-  return XattrVerdict::kOther;
-}
 
 std::string ShortQuote(std::string_view bytes) {
   constexpr size_t kShown = 240;

@@ -32,7 +32,7 @@ struct ApplyReport {
                             ///< who makes them collide spoils this count and nothing else
   uint64_t data_bytes = 0;  ///< of regular files as stored, holes not counted
 
-  // xattrs left out, by reason. See the rules at JudgeXattr in layer_apply.cc.
+  // xattrs left out, by reason. See the rules at JudgeXattr in layer_xattrs.h.
   uint64_t stripped_overlay = 0;   ///< "trusted.overlay.*", "user.overlay.*"
   uint64_t stripped_security = 0;  ///< "security.*" except "security.capability"
   uint64_t stripped_other =

@@ -106,6 +106,7 @@ Result<std::string> Identify(FdRef root, const std::string& path, bool create) {
                      "make store {}: the directory is not empty and not a store (it holds {})", Quote(path),
                      Quote(entry.name));
   }
+  SNAP_TRY_SYS_VOID(sys::FChmod(root, 0700), "make store {} private", Quote(path));  // whoever made the directory
   std::string secret = sys::RandomHex128();
   const Json document = {{"version", kStoreVersion}, {"objectSecret", secret}};
   SNAP_TRY_VOID(ReplaceFile(root, kStoreFileNew, kStoreFile, DumpJson(document) + "\n", 0600));

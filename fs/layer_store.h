@@ -15,6 +15,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -182,6 +183,8 @@ class LayerStore {
   };
   /// `durable`: survives power loss on return (one fsync); otherwise only the death of processes.
   Result<Upper> CreateUpper(const std::string& name, bool durable = true);
+  /// Makes those durable that were made without.
+  Result<void> SyncUppers() const;
   Result<Upper> OpenUpper(const std::string& name) const;
   Result<std::vector<std::string>> ListUppers() const;
   /// Moves it to the trash: one rename.
@@ -192,7 +195,8 @@ class LayerStore {
   Result<void> DiscardForeign(Place place, const std::string& entry);
   /// Deletes what is in the trash and nobody else is deleting. Cost O(files). Returns the number of
   /// directories.
-  Result<uint64_t> EmptyTrash();
+  /// `stop`, if given, is asked between directories.
+  Result<uint64_t> EmptyTrash(const std::function<bool()>& stop = {});
 
   struct Garbage {
     uint64_t stages = 0, trash = 0;  ///< directories

@@ -37,6 +37,11 @@ Result<LayerStore::Upper> LayerStore::CreateUpper(const std::string& name, bool 
   return upper;
 }
 
+Result<void> LayerStore::SyncUppers() const {
+  SNAP_TRY_SYS_VOID(sys::Fsync(state_->directories->snapshots), "flush snapshots/");
+  return {};
+}
+
 Result<LayerStore::Upper> LayerStore::OpenUpper(const std::string& name) const {
   if (!IsValidName(name)) {
     return MakeError(ErrorCode::kInvalidArgument, "open upper {}: not a file name", Quote(name));
@@ -111,11 +116,12 @@ Result<uint64_t> CollectStages(const LayerDirectories& store, bool dry_run) {
 
 }  // namespace
 
-Result<uint64_t> LayerStore::EmptyTrash() {
+Result<uint64_t> LayerStore::EmptyTrash(const std::function<bool()>& stop) {
   const LayerDirectories& store = *state_->directories;
   SNAP_TRY_SYS(const std::vector<sys::DirEntry> entries, sys::ListDir(store.trash), "list trash");
   uint64_t deleted = 0;
   for (const sys::DirEntry& entry : entries) {
+    if (stop && stop()) break;
     const SysResult<UniqueFd> directory = OpenDir(store.trash, entry.name.c_str());
     if (!directory.ok() && directory.error() == ENOENT) continue;
     if (directory.ok()) {

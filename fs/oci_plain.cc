@@ -105,7 +105,7 @@ class DirectorySource final : public ImageSource {
   Result<std::unique_ptr<ByteSource>> OpenLayer(const LayerBlob&) override {
     SNAP_TRY_SYS(UniqueFd dir, sys::Dup(dir_), "open {}", Quote(path_));
     // The point of dir: is the same tree again, so holes are kept.
-    return MakeDirectoryTarSource(std::move(dir), path_, {.overlay_upper = false, .keep_holes = true});
+    return MakeDirectoryTarSource(std::move(dir), path_, {.keep_holes = true});
   }
 
  private:

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "fs/base/quote.h"
 
@@ -61,6 +62,10 @@ void AppendBlock(UstarHeader& header, std::string& out) {
   for (size_t i = 6; i-- > 0; sum >>= 3U) header.checksum[i] = static_cast<char>('0' + (sum & 7U));
   out.append(reinterpret_cast<const char*>(&header), sizeof header);
 }
+
+/// An extended header in the making. Records are in the order of their keys, whatever order the entry's
+/// xattrs have.
+using Records = std::map<std::string, std::string>;
 
 /// "LENGTH KEY=VALUE\n", where LENGTH counts its own digits.
 void AppendRecord(std::string& records, std::string_view key, std::string_view value) {
@@ -154,7 +159,8 @@ Result<void> CheckWritable(const TarEntry& entry) {
       return refuse("extents out of order");
     }
     end = extent.offset + extent.size;
-    if (extent.size % kBlock != 0 && &extent != &entry.extents.back()) return refuse("extents not in whole blocks");
+    if (extent.size % kBlock != 0 && &extent != &entry.extents.back())
+      return refuse("extents not in whole blocks");
   }
   return {};
 }
@@ -184,26 +190,25 @@ Result<void> AppendHeader(const TarEntry& entry, std::string& out) {
   const uint64_t size = StoredBytes(entry) + map.size();
 
   UstarHeader header{};
-  std::string records;
+  Records records;
   if (sparse) {
-    AppendRecord(records, "GNU.sparse.major", "1");
-    AppendRecord(records, "GNU.sparse.minor", "0");
-    AppendRecord(records, "GNU.sparse.name", path);
-    AppendRecord(records, "GNU.sparse.realsize", std::to_string(entry.size));
+    records["GNU.sparse.major"] = "1";
+    records["GNU.sparse.minor"] = "0";
+    records["GNU.sparse.name"] = path;
+    records["GNU.sparse.realsize"] = std::to_string(entry.size);
     PutText(header.name, StandInName("GNUSparseFile.0", path));
   } else {
-    if (path.size() > sizeof header.name) AppendRecord(records, "path", path);
+    if (path.size() > sizeof header.name) records["path"] = path;
     PutText(header.name, path);
   }
   const bool has_target = entry.kind == TarEntry::Kind::kHardLink || entry.kind == TarEntry::Kind::kSymlink;
   if (has_target) {
-    if (entry.link_target.size() > sizeof header.link_name)
-      AppendRecord(records, "linkpath", entry.link_target);
+    if (entry.link_target.size() > sizeof header.link_name) records["linkpath"] = entry.link_target;
     PutText(header.link_name, entry.link_target);
   }
   const auto number = [&records](auto& field, uint64_t value, uint64_t max, const char* key) {
     PutOctal(field, value <= max ? value : 0);
-    if (value > max) AppendRecord(records, key, std::to_string(value));
+    if (value > max) records[key] = std::to_string(value);
   };
   number(header.size, size, kMaxOctal11, "size");
   number(header.uid, attributes.uid, kMaxOctal7, "uid");
@@ -211,25 +216,26 @@ Result<void> AppendHeader(const TarEntry& entry, std::string& out) {
   const auto seconds = static_cast<uint64_t>(std::max<int64_t>(attributes.mtime.tv_sec, 0));
   PutOctal(header.mtime, std::min(seconds, kMaxOctal11));
   if (attributes.mtime.tv_sec < 0 || seconds > kMaxOctal11 || attributes.mtime.tv_nsec != 0) {
-    AppendRecord(records, "mtime", TimeText(attributes.mtime));
+    records["mtime"] = TimeText(attributes.mtime);
   }
-  for (const Xattr& xattr : attributes.xattrs)
-    AppendRecord(records, "SCHILY.xattr." + xattr.name, xattr.value);
+  for (const Xattr& xattr : attributes.xattrs) records["SCHILY.xattr." + xattr.name] = xattr.value;
 
   if (!records.empty()) {
+    std::string text;
+    for (const auto& [key, value] : records) AppendRecord(text, key, value);
     UstarHeader extended{};
     PutText(extended.name, StandInName("PaxHeaders.0", path));
     PutOctal(extended.mode, 0644);
     PutOctal(extended.uid, 0);
     PutOctal(extended.gid, 0);
-    PutOctal(extended.size, records.size());
+    PutOctal(extended.size, text.size());
     PutOctal(extended.mtime, 0);
     PutOctal(extended.device_major, 0);
     PutOctal(extended.device_minor, 0);
     extended.type = 'x';
     AppendBlock(extended, out);
-    out += records;
-    out.resize(out.size() + Padding(records.size()));
+    out += text;
+    out.resize(out.size() + Padding(text.size()));
   }
   PutOctal(header.mode, attributes.permissions & 07777U);
   PutOctal(header.device_major, entry.device_major);

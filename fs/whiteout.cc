@@ -14,6 +14,9 @@ namespace {
 // Everything that starts so, except the opaque marker, was AUFS' own: ".wh..wh.plnk", ".wh..wh.orph",
 // ".wh..wh.aufs".
 constexpr std::string_view kMetaPrefix = ".wh..wh.";
+constexpr std::string_view kTrustedOverlayPrefix = "trusted.overlay.";
+constexpr std::string_view kUserOverlayPrefix = "user.overlay.";
+constexpr std::string_view kXattrWhiteoutsValue = "x";
 
 // The path with its last component replaced.
 Result<RelPath> Sibling(const RelPath& path, std::string_view name) {
@@ -64,8 +67,21 @@ RelPath OpaqueTarName(const RelPath& directory) { return directory.Child(kOpaque
 
 bool IsOverlayWhiteout(mode_t mode, dev_t device) { return S_ISCHR(mode) && device == 0; }
 
+Mark ReadMark(std::string_view name, std::string_view value, bool user_xattr) {
+  const std::string_view prefix = user_xattr ? kUserOverlayPrefix : kTrustedOverlayPrefix;
+  if (!name.starts_with(prefix)) return Mark::kNone;
+  name.remove_prefix(prefix.size());
+  if (name == "opaque") {
+    if (value == kOpaqueValue) return Mark::kOpaque;
+    return value == kXattrWhiteoutsValue ? Mark::kXattrWhiteouts : Mark::kNone;
+  }
+  if (name == "whiteout") return Mark::kWhiteout;
+  if (name == "metacopy") return Mark::kMetacopy;
+  return name == "redirect" ? Mark::kRedirect : Mark::kNone;
+}
+
 bool IsOverlayXattr(std::string_view name) {
-  return name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.");
+  return name.starts_with(kTrustedOverlayPrefix) || name.starts_with(kUserOverlayPrefix);
 }
 
 }  // namespace snap::whiteout

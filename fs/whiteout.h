@@ -46,6 +46,18 @@ RelPath OpaqueTarName(const RelPath& directory);
 
 /// True for what overlayfs takes as a whiteout.
 bool IsOverlayWhiteout(mode_t mode, dev_t device);
+/// What an xattr tells an overlay mount about the file that carries it.
+enum class Mark {
+  kNone,
+  kOpaque,          ///< of a directory: lower layers are not looked at
+  kXattrWhiteouts,  ///< of a directory: empty files in it with kWhiteout are whiteouts (since Linux 6.7)
+  kWhiteout,
+  kMetacopy,        ///< of a file: its data is below
+  kRedirect,        ///< of a directory: its lower part has another name, since it was renamed
+};
+/// A mount looks at one spelling only: "user.overlay." if mounted with userxattr, otherwise "trusted.overlay.". The other
+/// one is then anybody's, a container's own overlay mounts for example, and is kNone.
+Mark ReadMark(std::string_view name, std::string_view value, bool user_xattr);
 /// True for xattrs that direct an overlay mount ("trusted.overlay.*", "user.overlay.*"): never taken from a layer,
 /// since redirect and metacopy would let a layer reach other layers' files.
 bool IsOverlayXattr(std::string_view name);

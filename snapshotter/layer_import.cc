@@ -113,11 +113,18 @@ Result<SealedLayer> PackedStage::Seal() const {
   return layer;
 }
 
-Result<ExtractedLayer> ExtractLayer(oci::ImageSource& source, const oci::LayerBlob& layer, LayerStore& store,
+void DescribeLayer(const ExtractedLayer& layer, const LayerManifest* below, LayerManifest& manifest) {
+  const LayerSummary& summary = layer.summary;
+  manifest.implied_root = !summary.root_named && (below == nullptr || below->implied_root);
+  manifest.settled = !summary.implied_directories.empty() || !summary.lower_links.empty() ||
+                     (!summary.root_named && !manifest.implied_root);
+  manifest.format = layer.format;
+}
+
+Result<ExtractedLayer> ExtractLayer(ByteSource& stored, const oci::LayerBlob& layer, LayerStore& store,
                                     ObjectStage& objects, const LayerImportOptions& options,
                                     const std::atomic<bool>& cancelled) {
-  SNAP_TRY(const std::unique_ptr<ByteSource> stored, source.OpenLayer(layer));
-  BlobSource blob(*stored, layer, options, cancelled);
+  BlobSource blob(stored, layer, options, cancelled);
   DigestingSource digesting(blob);
   // The media type is not asked: the first bytes say what it is, and the DiffId whether that was right.
   SNAP_TRY(const std::unique_ptr<ByteSource> tar, MakeDetectingInflater(digesting, options.inflate_limits, "layer"));

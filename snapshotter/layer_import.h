@@ -61,12 +61,16 @@ struct ExtractedLayer {
   uint64_t entries = 0;  ///< names in the archive
 };
 
-/// Extracts `layer` into a new stage. Both digests cover every byte there is: the BlobId all stored bytes,
+/// What follows from the stream alone and from the top layer of what lies below it (nullptr: nothing does): format,
+/// implied_root and settled. With `settled` the layer is to be settled before it is sealed.
+void DescribeLayer(const ExtractedLayer& layer, const LayerManifest* below, LayerManifest& manifest);
+
+/// Extracts `stored`, the bytes of `layer`, into a new stage. Both digests cover every byte there is: the BlobId all stored bytes,
 /// trailing ones too, the DiffId all that they inflate to, whatever follows the archive's end included.
 /// Errors: kCorrupt (digest, size, format), kLimitExceeded, kCancelled soon after `cancelled` is set, ...
 /// Nothing is left on error. Threads: one more inside; calls are independent of each other.
 /// `objects` takes large files when the format is packed.
-Result<ExtractedLayer> ExtractLayer(oci::ImageSource& source, const oci::LayerBlob& layer, LayerStore& store,
+Result<ExtractedLayer> ExtractLayer(ByteSource& stored, const oci::LayerBlob& layer, LayerStore& store,
                                     ObjectStage& objects, const LayerImportOptions& options,
                                     const std::atomic<bool>& cancelled);
 

@@ -1,8 +1,9 @@
-// Metadata: the store's database. One RocksDB with one column family; keys and values are specified in
+// Metadata: the store's records in its database (database.h); keys and values are specified in
 // docs/metadata-schema.md. Layers can be rebuilt from layer.json, images and containers only live here.
-// Invariant: every change is one WriteBatch with a synced write-ahead log; there is no half-done transition.
+// Invariant: every change is one batch with a synced write-ahead log; there is no half-done transition.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -16,6 +17,8 @@
 #include "fs/base/result.h"
 #include "fs/layer_store.h"
 #include "fs/object_id.h"
+#include "snapshotter/database.h"
+#include "snapshotter/snapshot_record.h"
 
 namespace snap {
 
@@ -44,7 +47,7 @@ struct LayerAddition {
 
 struct LayerRecord {
   LayerManifest manifest;
-  uint32_t references = 0;  ///< images that use it
+  uint32_t references = 0;  ///< images and snapshots that use it
 };
 
 struct ContainerRecord {
@@ -72,15 +75,24 @@ class Metadata {
   /// bug then.
   enum class Access { kRead, kWrite };
   using OnWait = std::function<void(std::optional<int64_t> holder)>;
-  /// Opens <root>/db, creating it with the schema version. Waits for other processes; `on_wait` is called
-  /// once after a second of waiting, with the pid that holds it when known. Errors: kUnsupported (newer
-  /// schema), kCorrupt (says `snap system check --rebuild`; also when layers are there but the database is
-  /// gone), kNoSpace, kIo. Cost: about 0.5 ms to read, 5 ms to write.
-  static Result<Metadata> Open(FdRef store_root, const std::string& root_path, const OnWait& on_wait,
-                               Access access = Access::kWrite);
+  struct OpenOptions {
+    Access access = Access::kWrite;
+    OnWait on_wait = nullptr;
+    /// How long to wait for other processes, kUnavailable then; nullopt: for ever.
+    std::optional<std::chrono::milliseconds> patience = std::nullopt;
+    /// In the process that serves the store: the database that it has open.
+    std::shared_ptr<Database> database = nullptr;
+  };
+  /// Takes the store's lock and uses the database of the daemon that serves the store, or else opens <root>/db, creating it
+  /// with the schema version; kWrite makes an older schema this program's. Waits for other processes; `on_wait` is called once
+  /// after a second of waiting, with the pid that holds it when known.
+  /// Errors: kUnsupported (newer schema), kCorrupt (says `snap system check --rebuild`; also when layers are there but
+  /// the database is gone), kUnavailable (patience; the daemon does not answer), kNoSpace, kIo. All calls can fail with
+  /// kUnavailable when the daemon dies meanwhile. Cost: about 0.5 ms to read, 5 ms to write, 0.1 ms with a daemon.
+  static Result<Metadata> Open(FdRef store_root, const std::string& root_path, const OpenOptions& options);
   /// Replaces the database, whatever its state, by one that knows only these layers. The old one goes to the
-  /// trash.
-  static Result<void> Rebuild(FdRef store_root, const std::string& root_path, const OnWait& on_wait,
+  /// trash. Errors: kBusy while a daemon serves the store.
+  static Result<void> Rebuild(FdRef store_root, const std::string& root_path, const OpenOptions& options,
                               const std::vector<LayerAddition>& layers);
   Metadata(Metadata&&) noexcept;
   Metadata& operator=(Metadata&&) noexcept;
@@ -113,15 +125,19 @@ class Metadata {
   /// A layer that is wanted under a DiffId: one recorded for it whose tree depends on nothing below (see
   /// LayerManifest::settled; the caller looks at implied_root).
   Result<std::optional<LayerId>> LayerByDiffId(const DiffId& diff_id);
+  /// All layers that were made of this blob, settled ones too.
+  Result<std::vector<LayerId>> LayersByBlob(const BlobId& blob_id);
+  /// Of layers that can be shared by DiffId. Cost O(layers).
+  Result<std::vector<DiffId>> DiffIds();
   Result<void> PutLayer(const LayerAddition& layer);
   /// The same for a layer that holds other objects now. Returns those that nothing references any more.
   Result<std::vector<ObjectId>> ReplaceLayer(const LayerAddition& layer);
-  /// kBusy while an image references it; a missing row is success. Returns the objects that nothing references any more.
+  /// kBusy while an image or a snapshot references it; a missing row is success. Returns the objects that nothing references any more.
   Result<std::vector<ObjectId>> RemoveLayer(const LayerId& id);
   Result<std::vector<ObjectId>> ObjectsOfLayer(const LayerId& id);
   /// All objects that a layer holds. Cost O(references).
   Result<std::set<ObjectId>> ReferencedObjects();
-  /// References from images that do not exist and index entries that name nothing, as text, for `snap system
+  /// References from images and snapshots that do not exist and index entries that name nothing, as text, for `snap system
   /// check`; `repair` removes them in one batch.
   Result<std::vector<std::string>> CheckReferences(bool repair);
 
@@ -133,6 +149,28 @@ class Metadata {
   Result<std::optional<ContainerRecord>> ContainerByName(std::string_view name);
   /// A missing row is success.
   Result<void> RemoveContainer(std::string_view id);
+
+  // Snapshots of engines. Names are unique.
+  /// What the next new record is to be numbered.
+  Result<uint64_t> NextSnapshotNumber();
+  Result<std::optional<SnapshotRecord>> Snapshot(std::string_view name);
+  Result<std::optional<SnapshotRecord>> SnapshotByNumber(uint64_t number);
+  /// Makes durable what was written without sync.
+  Result<void> Sync();
+  /// Numbers of the snapshots that reference a layer, `limit` at most.
+  Result<std::vector<uint64_t>> SnapshotsOfLayer(const LayerId& id, size_t limit);
+  /// Numbers of the committed snapshots that have kSnapshotTargetLabel with this value.
+  Result<std::vector<uint64_t>> SnapshotsMadeFor(std::string_view target);
+  /// Numbers of the snapshots above one, `limit` at most.
+  Result<std::vector<uint64_t>> SnapshotChildren(uint64_t number, size_t limit);
+  /// Adds the record, or changes the one of its number, name included; with it the row of a layer that is not recorded yet.
+  /// Errors: kExists when another has the name. Without `sync` the caller makes it durable later, when it does not hold the lock
+  /// any more and others can do so with it: a later synced write makes all before it durable.
+  Result<void> PutSnapshot(const SnapshotRecord& record, const std::optional<LayerAddition>& layer = std::nullopt,
+                           bool sync = true);
+  Result<void> RemoveSnapshot(const SnapshotRecord& record, bool sync = true);
+  /// In order of names, from `from` on, until the visitor says false; it must not call back.
+  Result<void> ScanSnapshots(std::string_view from, const std::function<Result<bool>(const SnapshotRecord& record)>& visit);
 
  private:
   struct State;

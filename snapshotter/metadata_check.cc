@@ -9,7 +9,7 @@ namespace snap {
 Result<std::vector<std::string>> Metadata::CheckReferences(bool repair) {
   const std::lock_guard guard(state_->mutex);
   std::vector<std::string> findings;
-  rocksdb::WriteBatch batch;
+  DatabaseChanges batch;
   const auto report = [&](Table table, std::string_view key, std::string finding) {
     findings.push_back(std::move(finding));
     batch.Delete(Key(table, key));
@@ -33,8 +33,13 @@ Result<std::vector<std::string>> Metadata::CheckReferences(bool repair) {
       }));
   SNAP_TRY_VOID(
       state_->Scan(Key(Table::kReference), [&](std::string_view key, std::string_view) -> Result<bool> {
-        if (expected.erase(std::string(key)) == 0)
+        // The user of a layer is an image, or a snapshot by its number.
+        if (key.size() == Digest::kBytes + codec::kNumberKeyBytes) {
+          SNAP_TRY(const bool exists, has(Table::kSnapshotNumber, key.substr(Digest::kBytes)));
+          if (!exists) report(Table::kReference, key, "a layer is referenced by a snapshot that is not there");
+        } else if (expected.erase(std::string(key)) == 0) {
           report(Table::kReference, key, "a layer is referenced by an image that does not use it");
+        }
         return true;
       }));
   for (const std::string& missing : expected) {

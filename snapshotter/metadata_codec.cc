@@ -4,93 +4,16 @@
 
 #include <cstring>
 
+#include "fs/base/quote.h"
+#include "snapshotter/record_coding.h"
+
 namespace snap::codec {
 namespace {
 
 constexpr uint8_t kImageVersion = 1;
 constexpr uint8_t kContainerVersion = 1;
 constexpr uint8_t kLayerVersion = 1;
-
-class Encoder {
- public:
-  explicit Encoder(uint8_t version) { out_.push_back(static_cast<char>(version)); }
-  void Number(uint64_t value) {
-    while (value >= 0x80) {
-      out_.push_back(static_cast<char>((value & 0x7fU) | 0x80U));
-      value >>= 7U;
-    }
-    out_.push_back(static_cast<char>(value));
-  }
-  void Text(std::string_view text) {
-    Number(text.size());
-    out_.append(text);
-  }
-  void Raw(const Digest& digest) { out_.append(AsKey(digest)); }
-  std::string Take() && { return std::move(out_); }
-
- private:
-  std::string out_;
-};
-
-/// Keeps the first failure; after it every read gives an empty value, so that callers check once.
-class Decoder {
- public:
-  Decoder(std::string_view value, uint8_t version) : rest_(value) {
-    if (rest_.empty() || static_cast<uint8_t>(rest_.front()) != version) {
-      Fail();
-    } else {
-      rest_.remove_prefix(1);
-    }
-  }
-  uint64_t Number() {
-    uint64_t value = 0;
-    for (unsigned shift = 0; shift < 64; shift += 7) {
-      if (rest_.empty()) break;
-      const auto byte = static_cast<uint8_t>(rest_.front());
-      rest_.remove_prefix(1);
-      if (shift == 63 && byte > 1) break;
-      value |= static_cast<uint64_t>(byte & 0x7fU) << shift;
-      if ((byte & 0x80U) == 0) return value;
-    }
-    Fail();
-    return 0;
-  }
-  std::string Text() {
-    const uint64_t size = Number();
-    return std::string(Bytes(size));
-  }
-  Digest Raw() {
-    const std::string_view bytes = Bytes(Digest::kBytes);
-    Digest::Bytes out{};
-    if (bytes.size() == out.size()) std::memcpy(out.data(), bytes.data(), out.size());
-    return Digest(out);
-  }
-  /// A list's length; every element takes at least one byte, so a longer list than bytes is corrupt.
-  uint64_t Count() {
-    const uint64_t count = Number();
-    if (count > rest_.size()) Fail();
-    return failed_ ? 0 : count;
-  }
-  bool CompleteAndValid() const { return !failed_ && rest_.empty(); }
-
- private:
-  void Fail() {
-    failed_ = true;
-    rest_ = {};
-  }
-  std::string_view Bytes(uint64_t size) {
-    if (size > rest_.size()) {
-      Fail();
-      return {};
-    }
-    const std::string_view bytes = rest_.substr(0, static_cast<size_t>(size));
-    rest_.remove_prefix(static_cast<size_t>(size));
-    return bytes;
-  }
-
-  std::string_view rest_;
-  bool failed_ = false;
-};
+constexpr uint8_t kSnapshotVersion = 1;
 
 Error Corrupt(std::string_view what) {
   return MakeError(ErrorCode::kCorrupt,
@@ -183,6 +106,61 @@ Result<ContainerRecord> DecodeContainer(std::string_view id, std::string_view va
   return container;
 }
 
+std::string EncodeSnapshot(const SnapshotRecord& record) {
+  Encoder encoder(kSnapshotVersion);
+  encoder.Number(record.number);
+  encoder.Number(record.parent);
+  encoder.Text(record.info.parent);
+  encoder.Number(static_cast<uint64_t>(record.info.kind));
+  encoder.Number(static_cast<uint64_t>(record.info.created_ns));
+  encoder.Number(static_cast<uint64_t>(record.info.updated_ns));
+  encoder.Number(record.info.labels.size());
+  for (const auto& [key, value] : record.info.labels) {
+    encoder.Text(key);
+    encoder.Text(value);
+  }
+  encoder.Number(record.layer ? 1 : 0);
+  if (record.layer) encoder.Raw(record.layer->digest);
+  encoder.Number(record.has_upper ? 1 : 0);
+  encoder.Number(record.unfinished ? 1 : 0);
+  encoder.Number(record.usage ? 1 : 0);
+  if (record.usage) {
+    encoder.Number(record.usage->bytes);
+    encoder.Number(record.usage->inodes);
+  }
+  return std::move(encoder).Take();
+}
+
+Result<SnapshotRecord> DecodeSnapshot(std::string_view name, std::string_view value) {
+  Decoder decoder(value, kSnapshotVersion);
+  SnapshotRecord record;
+  record.info.name = name;
+  record.number = decoder.Number();
+  record.parent = decoder.Number();
+  record.info.parent = decoder.Text();
+  const uint64_t kind = decoder.Number();
+  record.info.kind = static_cast<SnapshotKind>(kind);
+  record.info.created_ns = static_cast<int64_t>(decoder.Number());
+  record.info.updated_ns = static_cast<int64_t>(decoder.Number());
+  for (uint64_t count = decoder.Count(); count > 0; --count) {
+    std::string key = decoder.Text();
+    record.info.labels[std::move(key)] = decoder.Text();
+  }
+  if (decoder.Number() != 0) record.layer = LayerId{decoder.Raw()};
+  record.has_upper = decoder.Number() != 0;
+  record.unfinished = decoder.Number() != 0;
+  if (decoder.Number() != 0) {
+    record.usage.emplace();
+    record.usage->bytes = decoder.Number();
+    record.usage->inodes = decoder.Number();
+  }
+  const bool known_kind = kind >= static_cast<uint64_t>(SnapshotKind::kView) && kind <= static_cast<uint64_t>(SnapshotKind::kCommitted);
+  if (!decoder.CompleteAndValid() || !known_kind || record.number == 0) {
+    return MakeError(ErrorCode::kCorrupt, "database: the record of snapshot {} is damaged", Quote(name));
+  }
+  return record;
+}
+
 std::string EncodeLayer(const LayerManifest& manifest) {
   Encoder out(kLayerVersion);
   out.Text(LayerManifestJson(manifest));
@@ -214,6 +192,17 @@ T TakeBigEndian(std::string_view bytes) {
 }
 
 }  // namespace
+
+std::string NumberKey(uint64_t number) {
+  std::string key;
+  AppendBigEndian(key, number);
+  return key;
+}
+
+Result<uint64_t> NumberFromKey(std::string_view bytes, std::string_view what) {
+  if (bytes.size() != kNumberKeyBytes) return Corrupt(what);
+  return TakeBigEndian<uint64_t>(bytes);
+}
 
 std::string ObjectKey(const ObjectId& object) {
   std::string key(reinterpret_cast<const char*>(object.hash.data()), object.hash.size());

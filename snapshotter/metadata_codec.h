@@ -17,6 +17,9 @@ Result<ImageRecord> DecodeImage(const ImageId& id, std::string_view value);
 std::string EncodeContainer(const ContainerRecord& container);
 Result<ContainerRecord> DecodeContainer(std::string_view id, std::string_view value);
 
+std::string EncodeSnapshot(const SnapshotRecord& record);
+Result<SnapshotRecord> DecodeSnapshot(std::string_view name, std::string_view value);
+
 std::string EncodeLayer(const LayerManifest& manifest);
 Result<LayerManifest> DecodeLayer(const LayerId& id, std::string_view value);
 
@@ -26,6 +29,11 @@ Result<std::vector<ObjectId>> DecodeObjects(std::string_view value);
 std::string ObjectKey(const ObjectId& object);
 /// From the front of a key.
 Result<ObjectId> ObjectFromKey(std::string_view bytes);
+
+/// Big endian, so that keys sort as numbers do.
+inline constexpr size_t kNumberKeyBytes = 8;
+std::string NumberKey(uint64_t number);
+Result<uint64_t> NumberFromKey(std::string_view bytes, std::string_view what);
 
 /// 32 raw bytes, as they stand in keys.
 std::string_view AsKey(const Digest& digest);

@@ -8,7 +8,7 @@ namespace snap {
 
 Result<void> Metadata::PutContainer(const ContainerRecord& container) {
   const std::lock_guard guard(state_->mutex);
-  rocksdb::WriteBatch batch;
+  DatabaseChanges batch;
   SNAP_TRY(const std::optional<std::string> before, state_->Get(Key(Table::kContainer, container.id)));
   if (before) {
     SNAP_TRY(const ContainerRecord old, codec::DecodeContainer(container.id, *before));
@@ -58,7 +58,7 @@ Result<void> Metadata::RemoveContainer(std::string_view id) {
   const std::lock_guard guard(state_->mutex);
   SNAP_TRY(const std::optional<std::string> value, state_->Get(Key(Table::kContainer, id)));
   if (!value) return {};
-  rocksdb::WriteBatch batch;
+  DatabaseChanges batch;
   batch.Delete(Key(Table::kContainer, id));
   SNAP_TRY(const ContainerRecord container, codec::DecodeContainer(id, *value));
   batch.Delete(Key(Table::kContainerName, container.name));

@@ -8,7 +8,7 @@ namespace snap {
 
 Result<void> Metadata::PutImage(const ImageRecord& image, const std::vector<LayerAddition>& new_layers) {
   const std::lock_guard guard(state_->mutex);
-  rocksdb::WriteBatch batch;
+  DatabaseChanges batch;
   const std::string_view id = codec::AsKey(image.id.digest);
   SNAP_TRY(const std::optional<ImageRecord> before, state_->Image(image.id));
   if (before) {
@@ -73,7 +73,7 @@ Result<void> Metadata::SetName(std::string_view name, const ImageId& id) {
   const std::lock_guard guard(state_->mutex);
   SNAP_TRY(const std::optional<ImageRecord> image, state_->Image(id));
   if (!image) return MakeError(ErrorCode::kNotFound, "name image {}: there is no such image", id.ToString());
-  rocksdb::WriteBatch batch;
+  DatabaseChanges batch;
   SNAP_TRY_VOID(state_->TakeName(batch, name, id));
   return state_->Write(batch);
 }
@@ -82,7 +82,7 @@ Result<void> Metadata::RemoveName(std::string_view name) {
   const std::lock_guard guard(state_->mutex);
   SNAP_TRY(const std::optional<std::string> value, state_->Get(Key(Table::kName, name)));
   if (!value) return MakeError(ErrorCode::kNotFound, "remove name {}: there is none", Quote(name));
-  rocksdb::WriteBatch batch;
+  DatabaseChanges batch;
   batch.Delete(Key(Table::kName, name));
   batch.Delete(Key(Table::kImageName, *value, name));
   return state_->Write(batch);
@@ -93,7 +93,7 @@ Result<Metadata::Orphans> Metadata::RemoveImage(const ImageId& id) {
   SNAP_TRY(const std::optional<ImageRecord> image, state_->Image(id));
   if (!image)
     return MakeError(ErrorCode::kNotFound, "remove image {}: there is no such image", id.ToString());
-  rocksdb::WriteBatch batch;
+  DatabaseChanges batch;
   const std::string_view key = codec::AsKey(id.digest);
   batch.Delete(Key(Table::kImage, key));
   for (const std::string& name : image->names) {

@@ -6,19 +6,21 @@
 
 namespace snap {
 
-void AddLayerRows(rocksdb::WriteBatch& batch, const LayerAddition& layer) {
+void AddLayerRows(DatabaseChanges& batch, const LayerAddition& layer) {
   const std::string_view id = codec::AsKey(layer.manifest.id.digest);
   batch.Put(Key(Table::kLayer, id), codec::EncodeLayer(layer.manifest));
   if (!layer.manifest.settled) batch.Put(Key(Table::kDiffId, codec::AsKey(layer.manifest.diff_id.digest), id), "");
+  if (layer.manifest.blob_id) batch.Put(Key(Table::kBlob, codec::AsKey(layer.manifest.blob_id->digest), id), "");
   if (!layer.objects || layer.objects->empty()) return;
   batch.Put(Key(Table::kLayerObjects, id), codec::EncodeObjects(*layer.objects));
   for (const ObjectId& object : *layer.objects) batch.Put(Key(Table::kObjectReference, codec::ObjectKey(object), id), "");
 }
 
-void DeleteLayerRows(rocksdb::WriteBatch& batch, const LayerManifest& manifest, const std::vector<ObjectId>& objects) {
+void DeleteLayerRows(DatabaseChanges& batch, const LayerManifest& manifest, const std::vector<ObjectId>& objects) {
   const std::string_view id = codec::AsKey(manifest.id.digest);
   batch.Delete(Key(Table::kLayer, id));
   batch.Delete(Key(Table::kDiffId, codec::AsKey(manifest.diff_id.digest), id));
+  if (manifest.blob_id) batch.Delete(Key(Table::kBlob, codec::AsKey(manifest.blob_id->digest), id));
   if (objects.empty()) return;
   batch.Delete(Key(Table::kLayerObjects, id));
   for (const ObjectId& object : objects) batch.Delete(Key(Table::kObjectReference, codec::ObjectKey(object), id));
@@ -81,9 +83,32 @@ Result<std::optional<LayerId>> Metadata::LayerByDiffId(const DiffId& diff_id) {
   return found;
 }
 
+Result<std::vector<LayerId>> Metadata::LayersByBlob(const BlobId& blob_id) {
+  const std::lock_guard guard(state_->mutex);
+  std::vector<LayerId> found;
+  SNAP_TRY_VOID(state_->Scan(Key(Table::kBlob, codec::AsKey(blob_id.digest)),
+                             [&](std::string_view key, std::string_view) -> Result<bool> {
+                               SNAP_TRY(const Digest digest, codec::DigestFromKey(key, "a blob"));
+                               found.push_back(LayerId{digest});
+                               return true;
+                             }));
+  return found;
+}
+
+Result<std::vector<DiffId>> Metadata::DiffIds() {
+  const std::lock_guard guard(state_->mutex);
+  std::vector<DiffId> found;
+  SNAP_TRY_VOID(state_->Scan(Key(Table::kDiffId), [&](std::string_view key, std::string_view) -> Result<bool> {
+    SNAP_TRY(const Digest digest, codec::DigestFromKey(key.substr(0, Digest::kBytes), "a DiffId"));
+    if (found.empty() || found.back().digest != digest) found.push_back(DiffId{digest});
+    return true;
+  }));
+  return found;
+}
+
 Result<void> Metadata::PutLayer(const LayerAddition& layer) {
   const std::lock_guard guard(state_->mutex);
-  rocksdb::WriteBatch batch;
+  DatabaseChanges batch;
   SNAP_TRY(const std::optional<LayerManifest> before, state_->Layer(layer.manifest.id));
   SNAP_TRY(const std::vector<ObjectId> held, state_->ObjectsOf(layer.manifest.id));
   if (before) DeleteLayerRows(batch, *before, layer.objects ? held : std::vector<ObjectId>());
@@ -109,13 +134,13 @@ Result<std::vector<ObjectId>> Metadata::RemoveLayer(const LayerId& id) {
   const std::lock_guard guard(state_->mutex);
   SNAP_TRY(const uint32_t references, state_->References(id, std::nullopt));
   if (references != 0) {
-    return MakeError(ErrorCode::kBusy, "remove layer {}: {} images use it", id.ToString(), references);
+    return MakeError(ErrorCode::kBusy, "remove layer {}: {} images or snapshots use it", id.ToString(), references);
   }
   SNAP_TRY(const std::optional<std::string> value, state_->Get(Key(Table::kLayer, codec::AsKey(id.digest))));
   if (!value) return std::vector<ObjectId>();
   SNAP_TRY(const std::vector<ObjectId> held, state_->ObjectsOf(id));
   SNAP_TRY(std::vector<ObjectId> unreferenced, state_->OnlyIn({held.begin(), held.end()}, {id}));
-  rocksdb::WriteBatch batch;
+  DatabaseChanges batch;
   const Result<LayerManifest> manifest = codec::DecodeLayer(id, *value);
   if (manifest.ok()) DeleteLayerRows(batch, *manifest, held);
   batch.Delete(Key(Table::kLayer, codec::AsKey(id.digest)));

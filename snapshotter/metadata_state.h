@@ -1,8 +1,6 @@
 // What the parts of Metadata share. Included by metadata*.cc only.
 #pragma once
 
-#include <rocksdb/db.h>
-
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -12,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "snapshotter/database.h"
 #include "snapshotter/metadata.h"
 #include "snapshotter/metadata_codec.h"
 #include "snapshotter/store_lock.h"
@@ -25,56 +24,45 @@ enum class Table : char {
   kImageName = 'R',        // image id, name ->
   kLayer = 'L',            // id -> record
   kDiffId = 'D',           // diff id, layer id ->
-  kReference = 'E',        // layer id, image id ->
+  kBlob = 'B',             // blob id, layer id ->
+  kReference = 'E',        // layer id, image id or snapshot number ->
   kLayerObjects = 'W',     // layer id -> object ids
   kObjectReference = 'Q',  // object id, layer id ->
   kContainer = 'C',        // id -> record
   kContainerName = 'P',    // name -> container id
+  kSnapshot = 'T',         // name -> record
+  kSnapshotNumber = 'U',   // number -> name
+  kSnapshotChild = 'V',    // parent's number, child's number ->
+  kSnapshotNext = 'X',     // "next" -> the next number
+  kSnapshotTarget = 'Y',   // label's value, NUL, number ->
 };
 
 std::string Key(Table table, std::string_view first = {}, std::string_view second = {});
-inline std::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
-Error FromStatus(const rocksdb::Status& status, std::string_view what);
-Result<void> WriteBatch(rocksdb::DB& db, rocksdb::WriteBatch& batch, bool sync);
-rocksdb::ReadOptions FastReads();
-void AddLayerRows(rocksdb::WriteBatch& batch, const LayerAddition& layer);
-void DeleteLayerRows(rocksdb::WriteBatch& batch, const LayerManifest& manifest, const std::vector<ObjectId>& objects);
+void AddLayerRows(DatabaseChanges& batch, const LayerAddition& layer);
+void DeleteLayerRows(DatabaseChanges& batch, const LayerManifest& manifest, const std::vector<ObjectId>& objects);
 
 struct Metadata::State {
   StoreLock lock;
   Access access;
-  std::mutex mutex;                 // makes read-then-write one step for the threads of this process
-  std::unique_ptr<rocksdb::DB> db;  // closed before the lock goes
+  std::mutex mutex;              // makes read-then-write one step for the threads of this process
+  std::shared_ptr<Database> db;  // after the lock, so that it is let go before
 
-  State(StoreLock held, Access wanted) : lock(std::move(held)), access(wanted) {}
-  ~State() { db.reset(); }
+  State(StoreLock held, Access wanted, std::shared_ptr<Database> database)
+      : lock(std::move(held)), access(wanted), db(std::move(database)) {}
 
-  Result<std::optional<std::string>> Get(const std::string& key) {
-    std::string value;
-    const rocksdb::Status status = db->Get(FastReads(), key, &value);
-    if (status.ok()) return std::optional(std::move(value));
-    // A lost file is a path that is not found; a plain "not found" is the answer no.
-    if (status.IsNotFound() && !status.IsPathNotFound()) return std::optional<std::string>();
-    return FromStatus(status, "read database");
-  }
+  Result<std::optional<std::string>> Get(std::string_view key) { return db->Get(key); }
 
   /// Calls `visit(rest of key, value)` for every key with the prefix, in key order, until it returns false.
   template <typename Visit>
   Result<void> Scan(const std::string& prefix, Visit visit) {
-    const std::unique_ptr<rocksdb::Iterator> it(db->NewIterator(FastReads()));
-    for (it->Seek(prefix); it->Valid() && it->key().starts_with(prefix); it->Next()) {
-      std::string_view key = View(it->key());
-      key.remove_prefix(prefix.size());
-      SNAP_TRY(const bool more, visit(key, View(it->value())));
-      if (!more) break;
-    }
-    if (!it->status().ok()) return FromStatus(it->status(), "read database");
-    return {};
+    return db->Scan(prefix, {}, [&](std::string_view key, std::string_view value) -> Result<bool> {
+      return visit(key.substr(prefix.size()), value);
+    });
   }
 
-  Result<void> Write(rocksdb::WriteBatch& batch, bool sync = true) {
+  Result<void> Write(const DatabaseChanges& batch, bool sync = true) {
     SNAP_CHECK(access == Access::kWrite);
-    return WriteBatch(*db, batch, sync);
+    return db->Write(batch, sync);
   }
 
   Result<std::vector<std::string>> NamesOf(const ImageId& id) {
@@ -112,21 +100,21 @@ struct Metadata::State {
   /// Those of `objects` that no layer but `layers` references.
   Result<std::vector<ObjectId>> OnlyIn(const std::set<ObjectId>& objects, const std::set<LayerId>& layers);
 
-  /// Images that use a layer, `except` not counted.
+  /// Images and snapshots that use a layer, `except` not counted.
   Result<uint32_t> References(const LayerId& id, const std::optional<ImageId>& except) {
     uint32_t count = 0;
     SNAP_TRY_VOID(Scan(Key(Table::kReference, codec::AsKey(id.digest)),
-                       [&](std::string_view image, std::string_view) -> Result<bool> {
-                         if (!except || image != codec::AsKey(except->digest)) ++count;
+                       [&](std::string_view user, std::string_view) -> Result<bool> {
+                         if (!except || user != codec::AsKey(except->digest)) ++count;
                          return true;
                        }));
     return count;
   }
 
-  Result<void> TakeName(rocksdb::WriteBatch& batch, std::string_view name, const ImageId& id) {
+  Result<void> TakeName(DatabaseChanges& batch, std::string_view name, const ImageId& id) {
     SNAP_TRY(const std::optional<std::string> previous, Get(Key(Table::kName, name)));
     if (previous) batch.Delete(Key(Table::kImageName, *previous, name));
-    batch.Put(Key(Table::kName, name), rocksdb::Slice(codec::AsKey(id.digest).data(), Digest::kBytes));
+    batch.Put(Key(Table::kName, name), codec::AsKey(id.digest));
     batch.Put(Key(Table::kImageName, codec::AsKey(id.digest), name), "");
     return {};
   }

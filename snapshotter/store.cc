@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 
+#include <map>
 #include <set>
 #include <vector>
 
@@ -84,22 +85,57 @@ Result<std::string> Store::State::MergedKeyOf(const ImageRecord& image, Metadata
   return MergedImageKey(layers);
 }
 
-Result<uint64_t> Store::State::RemoveUnownedMerged(Metadata& metadata, bool dry_run) {
-  SNAP_TRY(const std::vector<std::string> present, layers.ListMerged());
-  if (present.empty()) return uint64_t{0};
+Result<std::map<std::string, std::vector<LayerId>>> Store::State::MergedOfSnapshots(Metadata& metadata) {
+  std::map<uint64_t, SnapshotRecord> records;
+  SNAP_TRY_VOID(metadata.ScanSnapshots("", [&](const SnapshotRecord& record) -> Result<bool> {
+    records.emplace(record.number, record);
+    return true;
+  }));
+  std::set<uint64_t> parents;
+  for (const auto& [number, record] : records) {
+    if (record.info.kind != SnapshotKind::kCommitted) parents.insert(record.parent);
+  }
+  std::map<std::string, std::vector<LayerId>> merged;
+  for (const uint64_t parent : parents) {
+    std::vector<StackedLayer> run;  // packed, top first, since the last thing that is not
+    for (auto it = records.find(parent); it != records.end(); it = records.find(it->second.parent)) {
+      if (it->second.has_upper) run.clear();
+      if (!it->second.layer) continue;
+      SNAP_TRY(const std::optional<LayerRecord> layer, metadata.Layer(*it->second.layer));
+      if (!layer) continue;
+      const LayerManifest& m = layer->manifest;
+      if (m.format != LayerFormat::kPacked) {
+        run.clear();
+      } else {
+        run.push_back({m.id, m.format, FdRef(-1), m.checksums, m.usage.entries});
+      }
+    }
+    std::vector<LayerId>& layers = merged[MergedImageKey(run)];
+    layers.clear();
+    for (auto layer = run.rbegin(); layer != run.rend(); ++layer) layers.push_back(layer->id);
+  }
+  return merged;
+}
+
+Result<std::vector<std::string>> Store::State::UnownedMerged(Metadata& metadata) const {
+  SNAP_TRY(std::vector<std::string> present, layers.ListMerged());
+  if (present.empty()) return present;
   SNAP_TRY(const std::vector<ImageRecord> images, metadata.Images());
   std::set<std::string> needed;
   for (const ImageRecord& image : images) {
     SNAP_TRY(std::string key, MergedKeyOf(image, metadata));
     needed.insert(std::move(key));
   }
-  uint64_t removed = 0;
-  for (const std::string& name : present) {
-    if (needed.contains(name)) continue;
-    if (!dry_run) SNAP_TRY_VOID(layers.RemoveMerged(name));
-    ++removed;
-  }
-  return removed;
+  SNAP_TRY(const auto of_snapshots, MergedOfSnapshots(metadata));
+  for (const auto& [key, needed_layers] : of_snapshots) needed.insert(key);
+  std::erase_if(present, [&](const std::string& name) { return needed.contains(name); });
+  return present;
+}
+
+Result<uint64_t> Store::State::RemoveUnownedMerged(Metadata& metadata) {
+  SNAP_TRY(const std::vector<std::string> unowned, UnownedMerged(metadata));
+  for (const std::string& name : unowned) SNAP_TRY_VOID(layers.RemoveMerged(name));
+  return unowned.size();
 }
 
 Result<uint64_t> TreeBytes(FdRef parent, const std::string& name) {

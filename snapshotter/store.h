@@ -1,9 +1,10 @@
 // Store: everything a user does with images, layers and containers, over LayerStore (directories), Metadata (database)
 // and a UnionBackend (mounts).
-// Invariant: the database is opened only for short transactions, never while extracting or while a container runs, so
-// several processes share a store; what they do at the same time is ordered by those transactions.
+// Invariant: transactions of the database are short, never while extracting or while a container runs, so several processes,
+// a daemon that serves the store among them, share it; what they do at the same time is ordered by those transactions.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -27,6 +28,10 @@ struct StoreOptions {
   bool create = true;
   /// Called once when the store is locked by another process for more than a second.
   std::function<void(std::optional<int64_t> holder)> on_wait;
+  /// How long a call waits for that, kUnavailable then; nullopt: for ever.
+  std::optional<std::chrono::milliseconds> lock_patience;
+  /// In the daemon that serves the store: the database that it has open (DatabaseService).
+  std::shared_ptr<Database> database;
 };
 
 enum class LayerFormatChoice { kAuto, kPacked, kTree };
@@ -85,13 +90,23 @@ struct CheckOptions {
   bool rebuild = false;          ///< first: make a new database from layer.json files (images and containers are lost)
 };
 struct CheckReport {
-  uint64_t layers = 0, images = 0, containers = 0, objects = 0;
+  uint64_t layers = 0, images = 0, containers = 0, objects = 0, snapshots = 0;
   uint64_t scrubbed_bytes = 0;
   std::vector<CheckFinding> findings;
+};
+/// One thing that garbage collection takes, or would take.
+struct GcFinding {
+  std::string type;    ///< "layer", "object", "merged image", "upper" or "container"
+  std::string id;      ///< as `snap why` takes it
+  uint64_t bytes = 0;  ///< allocated; 0 where counting would mean reading
+  std::string reason;
 };
 struct GcReport {
   uint64_t layers = 0, objects = 0, merged = 0, stages = 0, trash = 0, uppers = 0, containers = 0;
   uint64_t bytes = 0;
+  /// The first of them, at most as many as were asked for; the totals are of all. Unfinished layers and trash have no names
+  /// and are only counted.
+  std::vector<GcFinding> findings;
 };
 
 /// Which part of an image is mounted; at most one of the two.
@@ -174,9 +189,10 @@ class Store {
   /// A database that cannot be opened is a finding, not an error.
   Result<CheckReport> Check(const CheckOptions& options);
   /// Also runs by itself: when Open finds that somebody was killed, and when CreateContainer finds a dead launcher.
-  Result<GcReport> CollectGarbage(bool dry_run);
+  Result<GcReport> CollectGarbage(bool dry_run, size_t max_findings = 0);
 
   struct State;  ///< internal: snapshotter/store_state.h
+  State& state() { return *state_; }
 
  private:
   explicit Store(std::unique_ptr<State> state);

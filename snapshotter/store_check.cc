@@ -177,10 +177,10 @@ class Checker {
   /// A cache: what is wrong with one is repaired by its removal, and it is made anew.
   Result<void> CheckMerged() {
     SNAP_TRY(const std::vector<ImageRecord> images, metadata_.Images());
-    std::map<std::string, const ImageRecord*> owners;
+    SNAP_TRY(auto owners, Store::State::MergedOfSnapshots(metadata_));
     for (const ImageRecord& image : images) {
       SNAP_TRY(const std::string key, Store::State::MergedKeyOf(image, metadata_));
-      owners.emplace(key, &image);
+      owners.emplace(key, image.layers);
     }
     SNAP_TRY(const std::vector<std::string> present, layers_.ListMerged());
     for (const std::string& name : present) {
@@ -189,13 +189,13 @@ class Checker {
         SNAP_TRY(const bool importing, ImportIsRunning());
         if (importing) continue;  // its own, perhaps
       }
-      std::string problem = owner == owners.end() ? "belongs to no image" : "";
+      std::string problem = owner == owners.end() ? "belongs to no image and no snapshot" : "";
       if (problem.empty()) {
         SNAP_TRY(const UniqueFd image, layers_.OpenMerged(name));
         const Result<ErofsReader> reader = ErofsReader::Open(image, "merged image");
         if (!reader.ok()) problem = reader.error().message();
       }
-      if (problem.empty() && scrub_) problem = ScrubMerged(*owner->second);
+      if (problem.empty() && scrub_) problem = ScrubMerged(owner->second);
       if (problem.empty()) continue;
       SNAP_TRY_VOID(Find("merged image " + name.substr(0, 12), problem, "delete it; it is made again",
                          [&] { return layers_.RemoveMerged(name); }));
@@ -203,10 +203,10 @@ class Checker {
     return {};
   }
 
-  std::string ScrubMerged(const ImageRecord& owner) {
+  std::string ScrubMerged(const std::vector<LayerId>& layers_bottom_first) {
     std::vector<OpenedLayer> opened;
     std::vector<StackedLayer> stacked;
-    for (auto id = owner.layers.rbegin(); id != owner.layers.rend(); ++id) {
+    for (auto id = layers_bottom_first.rbegin(); id != layers_bottom_first.rend(); ++id) {
       Result<OpenedLayer> layer = OpenLayer(layers_, *id);
       if (!layer.ok()) return "";  // the layer is what is wrong
       stacked.push_back(layer->Stacked());
@@ -321,11 +321,43 @@ class Checker {
       SNAP_TRY_VOID(Find("container " + container.name, "its files are gone", "remove the container",
                          [&] { return metadata_.RemoveContainer(container.id); }));
     }
+    SNAP_TRY_VOID(CheckSnapshots(owned));
     SNAP_TRY(const std::vector<std::string> uppers, layers_.ListUppers());
     for (const std::string& upper : uppers) {
       if (owned.contains(upper) || upper.starts_with(Store::kMountUpperPrefix)) continue;
-      SNAP_TRY_VOID(Find("directory " + Quote("snapshots/" + upper), "belongs to no container", "delete it",
+      SNAP_TRY_VOID(Find("directory " + Quote("snapshots/" + upper), "belongs to no container and no snapshot", "delete it",
                          [&] { return layers_.DiscardForeign(LayerStore::Place::kSnapshots, upper); }));
+    }
+    return {};
+  }
+
+  /// Snapshots cannot be repaired: their engine has to remove them and make them again.
+  Result<void> CheckSnapshots(std::set<std::string>& owned_uppers) {
+    std::vector<SnapshotRecord> records;
+    SNAP_TRY_VOID(metadata_.ScanSnapshots("", [&](const SnapshotRecord& record) -> Result<bool> {
+      records.push_back(record);
+      return true;
+    }));
+    report_.snapshots = records.size();
+    for (const SnapshotRecord& record : records) {
+      const auto damaged = [&](std::string problem) {
+        report_.findings.push_back({"snapshot " + Quote(record.info.name), std::move(problem), "remove it through its engine", false});
+      };
+      if (record.has_upper) {
+        const std::string name = SnapshotUpperName(record.number);
+        owned_uppers.insert(name);
+        const Result<LayerStore::Upper> upper = layers_.OpenUpper(name);
+        if (!upper.ok() && upper.error().code() != ErrorCode::kNotFound) return upper.error();
+        if (!upper.ok()) damaged("its files are gone");
+      }
+      if (record.layer) {
+        SNAP_TRY(const std::optional<LayerRecord> layer, metadata_.Layer(*record.layer));
+        if (!layer) damaged("its layer " + record.layer->ToString() + " is gone");
+      }
+      if (record.parent != 0) {
+        SNAP_TRY(const std::optional<SnapshotRecord> parent, metadata_.SnapshotByNumber(record.parent));
+        if (!parent) damaged("its parent " + Quote(record.info.parent) + " is gone");
+      }
     }
     return {};
   }
@@ -360,9 +392,9 @@ Result<CheckReport> Store::Check(const CheckOptions& options) {
       if (!objects.ok()) continue;
       manifests.emplace_back(std::move(manifest).value(), std::move(objects).value());
     }
+    SNAP_TRY_VOID(Metadata::Rebuild(layers.root(), layers.root_path(), state_->OpenOptions(Metadata::Access::kWrite), manifests));
     SNAP_TRY(const std::vector<std::string> merged, layers.ListMerged());
     for (const std::string& name : merged) SNAP_TRY_VOID(layers.RemoveMerged(name));  // no image is left that they belong to
-    SNAP_TRY_VOID(Metadata::Rebuild(layers.root(), layers.root_path(), state_->options.on_wait, manifests));
     report.findings.push_back(
         {"database", "rebuilding was asked for",
          fmt::format("made anew from {} layers; import the images again, layers are reused",

@@ -1,5 +1,6 @@
 // Garbage: directories without rows, rows that nothing references, containers whose launcher was killed.
 // Decided and renamed under the database's lock; deleted after it.
+#include <map>
 #include <set>
 
 #include "fs/base/quote.h"
@@ -8,25 +9,79 @@
 namespace snap {
 namespace {
 
+constexpr const char* kNoImage = "no image and no snapshot uses it";
+
+/// What is found, in totals and, as far as they are wanted, one by one.
+class Findings {
+ public:
+  Findings(GcReport& report, size_t max) : report_(report), max_(max) {}
+  void Add(uint64_t& count, std::string_view type, std::string id, uint64_t bytes, std::string_view reason) {
+    ++count;
+    report_.bytes += bytes;
+    if (report_.findings.size() >= max_) return;
+    report_.findings.push_back({std::string(type), std::move(id), bytes, std::string(reason)});
+  }
+
+ private:
+  GcReport& report_;
+  const size_t max_;
+};
+
 /// Objects that no layer needs. One that an import is about to use gets its name back from that import.
-Result<void> CollectObjects(LayerStore& layers, const std::set<ObjectId>& needed, bool dry_run, GcReport& report) {
+Result<void> CollectObjects(LayerStore& layers, const std::set<ObjectId>& needed, bool dry_run, GcReport& report,
+                            Findings& findings) {
   std::vector<ObjectId> unneeded;
   SNAP_TRY_VOID(layers.objects().ForEach([&](const std::optional<ObjectId>& id, const std::string&) -> Result<void> {
     if (id && !needed.contains(*id)) unneeded.push_back(*id);
     return {};
   }));
   for (const ObjectId& object : unneeded) {
-    ++report.objects;
-    report.bytes += object.size;
+    findings.Add(report.objects, "object", object.Path(), object.size, "no layer holds it");
   }
   return dry_run ? Result<void>() : layers.DiscardObjects(unneeded);
 }
 
 }  // namespace
 
-Result<GcReport> Store::CollectGarbage(bool dry_run) {
+namespace {
+
+/// Uppers that no row names. `owned`: filled with those that one does.
+Result<std::vector<std::string>> OrphanUppers(LayerStore& layers, Metadata& metadata, std::set<std::string> owned) {
+  SNAP_TRY_VOID(metadata.ScanSnapshots("", [&](const SnapshotRecord& record) -> Result<bool> {
+    if (record.has_upper) owned.insert(SnapshotUpperName(record.number));
+    return true;
+  }));
+  SNAP_TRY(std::vector<std::string> uppers, layers.ListUppers());
+  std::erase_if(uppers, [&](const std::string& upper) { return owned.contains(upper) || upper.starts_with(Store::kMountUpperPrefix); });
+  return uppers;
+}
+
+/// Before the lock is held for long: what they take is only to be told.
+Result<std::map<std::string, uint64_t>> MeasureOrphanUppers(const Store::State& state, LayerStore& layers) {
+  std::vector<std::string> orphans;
+  {
+    SNAP_TRY(Metadata metadata, state.Read());
+    std::set<std::string> owned;
+    SNAP_TRY(const std::vector<ContainerRecord> containers, metadata.Containers());
+    for (const ContainerRecord& container : containers) {
+      if (!container.remove_at_exit || Store::IsRunning(container)) owned.insert(container.id);
+    }
+    SNAP_TRY(orphans, OrphanUppers(layers, metadata, std::move(owned)));
+  }
+  std::map<std::string, uint64_t> bytes;
+  for (const std::string& upper : orphans) {
+    SNAP_TRY(bytes[upper], TreeBytes(layers.root(), "snapshots/" + upper));
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Result<GcReport> Store::CollectGarbage(bool dry_run, size_t max_findings) {
   LayerStore& layers = state_->layers;
+  SNAP_TRY(const auto orphan_bytes, MeasureOrphanUppers(*state_, layers));
   GcReport report;
+  Findings findings(report, max_findings);
   {
     SNAP_TRY(Metadata metadata, dry_run ? state_->Read() : state_->Write());
     SNAP_TRY(const std::vector<LayerRecord> records, metadata.Layers());
@@ -38,8 +93,7 @@ Result<GcReport> Store::CollectGarbage(bool dry_run) {
       if (record.references != 0) continue;
       const Result<bool> pinned = layers.IsPinned(id);
       if (pinned.ok() && *pinned) continue;  // an import is about to reference it
-      ++report.layers;
-      report.bytes += record.manifest.usage.disk_bytes;
+      findings.Add(report.layers, "layer", id.ToString(), record.manifest.usage.disk_bytes, kNoImage);
       if (dry_run) continue;
       SNAP_TRY(const std::vector<ObjectId> objects, metadata.RemoveLayer(id));
       known.erase(id);  // an import may pin it just now: then its objects are needed
@@ -57,12 +111,16 @@ Result<GcReport> Store::CollectGarbage(bool dry_run) {
         needed.insert(objects.begin(), objects.end());
         continue;
       }
-      ++report.layers;
-      if (manifest.ok()) report.bytes += manifest->usage.disk_bytes;
+      findings.Add(report.layers, "layer", id.ToString(), manifest.ok() ? manifest->usage.disk_bytes : 0,
+                   manifest.ok() ? "the database does not know it" : "its layer.json cannot be used");
       if (!dry_run) SNAP_TRY_VOID(layers.Discard(id));
     }
-    SNAP_TRY_VOID(CollectObjects(layers, needed, dry_run, report));
-    SNAP_TRY(report.merged, state_->RemoveUnownedMerged(metadata, dry_run));
+    SNAP_TRY_VOID(CollectObjects(layers, needed, dry_run, report, findings));
+    SNAP_TRY(const std::vector<std::string> merged, state_->UnownedMerged(metadata));
+    for (const std::string& name : merged) {
+      findings.Add(report.merged, "merged image", name, 0, "no image and no snapshot is this stack of layers");
+      if (!dry_run) SNAP_TRY_VOID(layers.RemoveMerged(name));
+    }
 
     SNAP_TRY(const std::vector<ContainerRecord> containers, metadata.Containers());
     std::set<std::string> owned;
@@ -72,16 +130,20 @@ Result<GcReport> Store::CollectGarbage(bool dry_run) {
         owned.insert(container.id);
         continue;
       }
-      ++report.containers;
+      findings.Add(report.containers, "container", container.id, 0, "it was to be removed at its end, and its launcher is gone");
       if (!dry_run) SNAP_TRY_VOID(metadata.RemoveContainer(container.id));  // its upper has no owner now
     }
-    SNAP_TRY(const std::vector<std::string> uppers, layers.ListUppers());
-    for (const std::string& upper : uppers) {
-      if (owned.contains(upper) || upper.starts_with(kMountUpperPrefix)) continue;
-      ++report.uppers;
-      SNAP_TRY(const uint64_t bytes, TreeBytes(layers.root(), "snapshots/" + upper));
-      report.bytes += bytes;
-      if (!dry_run) SNAP_TRY_VOID(layers.DiscardUpper(upper));
+    SNAP_TRY(const std::vector<std::string> orphans, OrphanUppers(layers, metadata, std::move(owned)));
+    if (!dry_run && !orphans.empty()) SNAP_TRY_VOID(metadata.Sync());  // their rows may have gone a moment ago
+    for (const std::string& upper : orphans) {
+      const auto measured = orphan_bytes.find(upper);
+      findings.Add(report.uppers, "upper", upper, measured == orphan_bytes.end() ? 0 : measured->second,
+                   "no container and no snapshot has it");
+      if (!dry_run) {
+        const Result<void> discarded = layers.DiscardUpper(upper);
+        // Who removed the snapshot that it belonged to was faster.
+        if (!discarded.ok() && discarded.error().code() != ErrorCode::kNotFound) return discarded.error();
+      }
     }
   }
   if (!dry_run) (void)state_->backend->ReleaseUnusedImages();  // what could not be unmounted is found again next time

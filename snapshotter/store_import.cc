@@ -263,8 +263,9 @@ class Importer {
     options.tar_limits = options_.tar_limits;
     options.inflate_limits = options_.inflate_limits;
     options.on_bytes = [this, i](uint64_t bytes) { reporter_.Bytes(i, bytes); };
+    SNAP_TRY(const std::unique_ptr<ByteSource> stored, source_.OpenLayer(image_.layers[i]));
     SNAP_TRY(ExtractedLayer layer,
-             ExtractLayer(source_, image_.layers[i], state_.layers, objects_, options, cancelled));
+             ExtractLayer(*stored, image_.layers[i], state_.layers, objects_, options, cancelled));
     reporter_.Entries(i, layer.entries);
     return layer;
   }
@@ -293,10 +294,7 @@ class Importer {
       ExtractedLayer& extracted = *layer.extracted;
       LayerSummary& summary = extracted.summary;
       LayerManifest& manifest = layer.manifest;
-      manifest.implied_root = !summary.root_named && (below == nullptr || below->implied_root);
-      manifest.settled = !summary.implied_directories.empty() || !summary.lower_links.empty() ||
-                         (!summary.root_named && !manifest.implied_root);
-      manifest.format = extracted.format;
+      DescribeLayer(extracted, below, manifest);
       if (manifest.settled) SNAP_TRY_VOID(Settle(i));
       if (extracted.packed != nullptr) SNAP_TRY_VOID(Seal(layer));
       manifest.id = LayerId{manifest.settled ? chain[i].digest : diff_ids_[i].digest};

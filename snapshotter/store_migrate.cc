@@ -56,6 +56,9 @@ Result<Converted> ToPacked(LayerStore& layers, const LayerManifest& manifest, Ob
 }
 
 Result<void> CheckUnused(Metadata& metadata, const LayerId& id) {
+  // An engine was told where the layer is, and that this does not change.
+  SNAP_TRY(const std::vector<uint64_t> snapshots, metadata.SnapshotsOfLayer(id, 1));
+  if (!snapshots.empty()) return MakeError(ErrorCode::kBusy, "migrate layer {}: an engine's snapshot uses it", id.digest.Short());
   SNAP_TRY(const std::vector<ImageRecord> images, metadata.Images());
   SNAP_TRY(const std::vector<ContainerRecord> containers, metadata.Containers());
   for (const ImageRecord& image : images) {

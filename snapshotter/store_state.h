@@ -1,7 +1,9 @@
 // What the parts of Store share. Included by store*.cc only.
 #pragma once
 
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -14,8 +16,11 @@ struct Store::State {
   LayerStore layers;                      // own synchronisation
   std::shared_ptr<UnionBackend> backend;  // own synchronisation
 
+  Metadata::OpenOptions OpenOptions(Metadata::Access access) const {
+    return {.access = access, .on_wait = options.on_wait, .patience = options.lock_patience, .database = options.database};
+  }
   Result<Metadata> OpenMetadata(Metadata::Access access) const {
-    return Metadata::Open(layers.root(), layers.root_path(), options.on_wait, access);
+    return Metadata::Open(layers.root(), layers.root_path(), OpenOptions(access));
   }
   Result<Metadata> Read() const { return OpenMetadata(Metadata::Access::kRead); }
   Result<Metadata> Write() const { return OpenMetadata(Metadata::Access::kWrite); }
@@ -34,8 +39,13 @@ struct Store::State {
 
   /// The name of an image's merged image as its layers are recorded; empty when there is none.
   static Result<std::string> MergedKeyOf(const ImageRecord& image, Metadata& metadata);
-  /// Removes the merged images that belong to no recorded image. Returns how many.
-  Result<uint64_t> RemoveUnownedMerged(Metadata& metadata, bool dry_run = false);
+  /// The merged images below views and active snapshots: of the packed layers at the bottom of each (see EngineLowers). By
+  /// name, with the layers bottom first.
+  static Result<std::map<std::string, std::vector<LayerId>>> MergedOfSnapshots(Metadata& metadata);
+  /// The merged images that belong to no recorded image and below no snapshot.
+  Result<std::vector<std::string>> UnownedMerged(Metadata& metadata) const;
+  /// Removes them. Returns how many.
+  Result<uint64_t> RemoveUnownedMerged(Metadata& metadata);
 
   /// Deletes what calls have moved to the trash. Not being able to is no failure of the call: it is collected
   /// later.

@@ -1,4 +1,4 @@
-// ConfigFile: a flat TOML file of settings that a program declares: key = value, no tables.
+// ConfigFile: a TOML file of settings that programs declare: key = value, in sections ("[daemon]") of one level.
 // Invariant: what was loaded holds only declared keys with values of the declared kind; anything else is an
 // error that names file, line and key, so a misspelt setting is never silently ignored.
 #pragma once
@@ -18,8 +18,8 @@ namespace snap {
 
 /// One setting that a program knows.
 struct ConfigKey {
-  enum class Kind { kString, kUnsigned, kBool };
-  std::string_view name;
+  enum class Kind { kString, kUnsigned, kBool, kStrings };
+  std::string_view name;  ///< "root", or "daemon.address" for a key of section [daemon]
   Kind kind = Kind::kString;
   std::vector<std::string_view> choices;  ///< of a string; empty: any
 };
@@ -42,9 +42,11 @@ class ConfigFile {
   std::optional<std::string> String(std::string_view key) const;
   std::optional<uint64_t> Unsigned(std::string_view key) const;
   std::optional<bool> Bool(std::string_view key) const;
+  std::optional<std::vector<std::string>> Strings(std::string_view key) const;
 
  private:
-  using Value = std::variant<std::string, uint64_t, bool>;
+  using Value = std::variant<std::string, uint64_t, bool, std::vector<std::string>>;
+  struct Reader;
   std::map<std::string, Value, std::less<>> values_;
 };
 

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -17,6 +19,15 @@ Level GetLevel();
 bool SetLevelByName(std::string_view name);
 /// Name in front of every line ("snap: warning: ...").
 void SetProgram(std::string_view name);
+/// How lines look; default kText. JSON: one object a line with time, level, program, message and the fields.
+enum class Format { kText, kJson };
+void SetFormat(Format format);
+struct Field {
+  std::string_view name;  ///< a plain word
+  std::string value;
+};
+/// "snapshotterd: info: call ended method=Stat code=OK": values with blanks or the like are quoted.
+void WriteFields(Level level, std::string_view message, std::span<const Field> fields);
 /// Writes one line to standard error with one write(2). Threads: safe; lines never mix.
 void Write(Level level, std::string_view message);
 

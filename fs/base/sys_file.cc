@@ -313,6 +313,12 @@ SysResult<void> FChmodAt(FdRef dir, const char* path, mode_t mode) {
   return Check(::fchmodat(dir.get(), path, mode, 0));
 }
 SysResult<void> FChown(FdRef fd, uid_t uid, gid_t gid) { return Check(::fchown(fd.get(), uid, gid)); }
+SysResult<bool> IsMountPoint(FdRef dir, const char* path) {
+  const SysResult<struct statx> found = StatX(dir, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_TYPE);
+  if (!found.ok()) return found.error();
+  return (found->stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
 SysResult<void> FChownAt(FdRef dir, const char* path, uid_t uid, gid_t gid) {
   return Check(::fchownat(dir.get(), path, uid, gid, AT_SYMLINK_NOFOLLOW));
 }

@@ -95,6 +95,8 @@ SysResult<struct stat> FStat(FdRef fd);
 /// fstatat without following symlinks.
 SysResult<struct stat> StatAt(FdRef dir, const char* path, int flags = 0);
 SysResult<struct statx> StatX(FdRef dir, const char* path, int flags, unsigned mask);
+/// Whether `path` (not followed) is the root of a mount. Errors: ENOENT.
+SysResult<bool> IsMountPoint(FdRef dir, const char* path);
 SysResult<struct statfs> FStatFs(FdRef fd);
 SysResult<void> FChmod(FdRef fd, mode_t mode);
 SysResult<void> FChmodAt(FdRef dir, const char* path, mode_t mode);

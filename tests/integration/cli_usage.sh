@@ -4,7 +4,7 @@
 
 case_help() {
   local verb
-  for verb in import images rmi tag layers inspect history mount umount run ps rm diff version completion \
+  for verb in import images rmi tag layers inspect history mount umount run ps rm diff events version completion \
     'system df' 'system check' 'system gc' 'system info'; do
     # shellcheck disable=SC2086  # two words are two words
     expect_ok $verb --help
@@ -109,7 +109,7 @@ case_configuration() {
 case_manual_pages() {
   mkdir "$work/man"
   expect_ok __man "$work/man"
-  expect_eq "one for each command" "$(ls "$work/man" | wc -l)" 23
+  expect_eq "one for each command" "$(ls "$work/man" | wc -l)" 27
   expect_match "root page" "$(<"$work/man/snap.1")" '\.TH SNAP 1'
   if command -v mandoc >/dev/null; then
     # STYLE and BASE complain about the operating system's habits; the pages must have no warnings.

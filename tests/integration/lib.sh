@@ -13,6 +13,10 @@ unset SNAP_LOG SNAP_FAULT SNAP_PROGRESS SNAP_DURABILITY SNAP_IO_ENGINE SNAP_PARA
 cleanup() {
   local status=$?
   trap - EXIT
+  if [[ -n ${daemon:-} ]]; then
+    kill -TERM "$daemon"
+    wait "$daemon" || { echo "the daemon failed: $(<"$work/daemon.log")" >&2; status=1; }
+  fi
   jobs -p | while read -r pid; do kill -KILL "$pid" 2>/dev/null || true; done
   # Deepest first; only ours.
   awk -v prefix="$work/" 'index($5, prefix) == 1 { print length($5), $5 }' /proc/self/mountinfo | sort -rn |
@@ -21,6 +25,27 @@ cleanup() {
   exit "$status"
 }
 trap cleanup EXIT
+
+# With SNAP_TEST_DAEMON=1 a daemon serves the store while the script runs: nothing that a command prints may differ.
+daemon=''
+# start_daemon: one that serves $SNAP_ROOT; returns when it does.
+start_daemon() {
+  local ready
+  mkfifo "$work/ready"
+  "$support/control_daemon" "$SNAP_ROOT" >"$work/ready" 2>"$work/daemon.log" &
+  daemon=$!
+  read -r ready <"$work/ready" || true
+  rm "$work/ready"
+  [[ $ready == ready ]] || { cat "$work/daemon.log" >&2; return 1; }
+}
+# stop_daemon SIGNAL: sets $status to its exit status.
+stop_daemon() {
+  status=0
+  kill "-$1" "$daemon"
+  { wait "$daemon" || status=$?; } 2>/dev/null
+  daemon=''
+}
+[[ ${SNAP_TEST_DAEMON:-} != 1 ]] || start_daemon
 
 failures=0
 fail() {

@@ -18,6 +18,15 @@ find_package(nlohmann_json 3.11 REQUIRED)
 find_package(tomlplusplus REQUIRED)
 find_path(CLI11_INCLUDE_DIR CLI/CLI.hpp REQUIRED)
 
+# The daemon's. pkg-config lists what a static gRPC would need: as-needed keeps to what is used.
+pkg_check_modules(GRPC REQUIRED IMPORTED_TARGET grpc++>=1.51)
+pkg_check_modules(PROTOBUF REQUIRED IMPORTED_TARGET protobuf)
+pkg_check_modules(RE2 REQUIRED IMPORTED_TARGET re2)
+pkg_check_modules(SYSTEMD REQUIRED IMPORTED_TARGET libsystemd)
+target_link_options(PkgConfig::GRPC INTERFACE LINKER:--as-needed)
+find_program(SNAP_PROTOC protoc REQUIRED)
+find_program(SNAP_GRPC_PLUGIN grpc_cpp_plugin REQUIRED)
+
 # ISA-L inflates twice as fast as zlib but exists for few processors.
 pkg_check_modules(ISAL IMPORTED_TARGET libisal)
 option(SNAP_WITH_ISAL "Inflate gzip with ISA-L; zlib otherwise" ${ISAL_FOUND})

@@ -185,16 +185,16 @@ Result<std::vector<LiveMount>> CleanStale(Store& store, MountsRegistry& mounts,
   return live;
 }
 
-Result<size_t> CleanOrphanUppers(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock&,
+Result<std::vector<std::string>> CleanOrphanUppers(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock&,
                                  bool discard) {
   SNAP_TRY(const std::vector<MountRecord> records, mounts.List());
   SNAP_TRY(const std::vector<std::string> uppers, store.layers().ListUppers());
-  size_t orphans = 0;
+  std::vector<std::string> orphans;
   for (const std::string& upper : uppers) {
     const bool known =
         std::any_of(records.begin(), records.end(), [&](const MountRecord& r) { return r.upper == upper; });
     if (known || !upper.starts_with(Store::kMountUpperPrefix)) continue;
-    ++orphans;
+    orphans.push_back(upper);
     if (discard) SNAP_TRY_VOID(store.layers().DiscardUpper(upper));
   }
   return orphans;

@@ -40,9 +40,9 @@ struct LiveMount {
 Result<std::vector<LiveMount>> CleanStale(Store& store, MountsRegistry& mounts,
                                           const MountsRegistry::Lock& lock);
 
-/// Uppers of mounts without a record: of a boot before this one, whose run directory is gone. Returns how
-/// many there are; `discard` moves them to the trash.
-Result<size_t> CleanOrphanUppers(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock,
+/// Uppers of mounts without a record: of a boot before this one, whose run directory is gone. Returns their
+/// names; `discard` moves them to the trash.
+Result<std::vector<std::string>> CleanOrphanUppers(Store& store, MountsRegistry& mounts, const MountsRegistry::Lock& lock,
                                  bool discard);
 
 /// Absolute path without symlinks of an existing directory.

@@ -63,7 +63,7 @@ Environment ProcessEnvironment() {
 
 std::span<const ConfigKey> ConfigKeys() {
   using Kind = ConfigKey::Kind;
-  static const std::array<ConfigKey, 7> kKeys = {{
+  static const std::array<ConfigKey, 14> kKeys = {{
       {"root", Kind::kString, {}},
       {"durability", Kind::kString, {"full", "none"}},
       {"io_engine", Kind::kString, {"auto", "plain", "uring"}},
@@ -71,21 +71,33 @@ std::span<const ConfigKey> ConfigKeys() {
       {"parallel_layers", Kind::kUnsigned, {}},
       {"color", Kind::kString, {"auto", "always", "never"}},
       {"progress", Kind::kString, {"auto", "tty", "plain", "none"}},
+      {"daemon.address", Kind::kString, {}},
+      {"daemon.containerd_address", Kind::kString, {}},
+      {"daemon.content_roots", Kind::kStrings, {}},
+      {"daemon.metrics_address", Kind::kString, {}},
+      {"daemon.parallel_applies", Kind::kUnsigned, {}},
+      {"daemon.log_level", Kind::kString, {"debug", "info", "warning", "error"}},
+      {"daemon.log_format", Kind::kString, {"text", "json"}},
   }};
   return kKeys;
 }
 
-Result<Settings> LoadSettings(const Flags& flags, const Environment& environment) {
+Result<FoundConfig> FindConfig(const Environment& environment) {
   const std::optional<std::string> named = environment("SNAP_CONFIG");
   const std::string path = named.value_or(std::string(kDefaultConfig));
-  if (path.empty()) return MergeSettings(flags, environment, {});
+  if (path.empty()) return FoundConfig{};
   Result<ConfigFile> file = ConfigFile::Load(path, ConfigKeys());
   if (!file.ok()) {
-    if (file.error().code() == ErrorCode::kNotFound && !named) return MergeSettings(flags, environment, {});
+    if (file.error().code() == ErrorCode::kNotFound && !named) return FoundConfig{};
     return std::move(file).error();
   }
-  SNAP_TRY(Settings settings, MergeSettings(flags, environment, *file));
-  settings.config_path = path;
+  return FoundConfig{*std::move(file), path};
+}
+
+Result<Settings> LoadSettings(const Flags& flags, const Environment& environment) {
+  SNAP_TRY(FoundConfig found, FindConfig(environment));
+  SNAP_TRY(Settings settings, MergeSettings(flags, environment, found.file));
+  settings.config_path = std::move(found.path);
   return settings;
 }
 

@@ -48,11 +48,18 @@ struct Settings {
   std::map<std::string, std::string> sources;  ///< setting -> "flag", "environment", "file" or "default"
 };
 
-/// The keys of config.toml; docs/config.md describes them.
+/// The keys of config.toml, those of all programs; docs/config.md describes them.
 std::span<const ConfigKey> ConfigKeys();
 
-/// Reads the file that SNAP_CONFIG names ("" = none), else kDefaultConfig if it exists, and merges.
-/// Errors: kNotFound when SNAP_CONFIG names a missing file; kInvalidArgument for values that are not allowed.
+struct FoundConfig {
+  ConfigFile file;
+  std::string path;  ///< "" when there was none
+};
+/// Reads the file that SNAP_CONFIG names ("" = none), else kDefaultConfig if it exists.
+/// Errors: kNotFound when SNAP_CONFIG names a missing file; kInvalidArgument for what it must not say.
+Result<FoundConfig> FindConfig(const Environment& environment);
+
+/// FindConfig and MergeSettings. Errors: theirs.
 Result<Settings> LoadSettings(const Flags& flags, const Environment& environment);
 /// The merge alone.
 Result<Settings> MergeSettings(const Flags& flags, const Environment& environment, const ConfigFile& file);

@@ -229,8 +229,6 @@ class Comparison {
   std::unique_ptr<std::byte[]> buffers_;
 };
 
-constexpr const char* kRedirectXattr = "trusted.overlay.redirect";
-
 class UpperReader {
  public:
   explicit UpperReader(FdRef merged_root) : merged_root_(merged_root) {}
@@ -250,7 +248,7 @@ class UpperReader {
   }
 
   static Result<bool> IsRedirected(FdRef parent, const std::string& name, const std::string& path) {
-    const auto value = sys::GetXattrAt(parent, name.c_str(), kRedirectXattr);
+    const auto value = sys::GetXattrAt(parent, name.c_str(), whiteout::kRedirectXattr);
     if (value.ok()) return true;
     if (value.error() == ENODATA || value.error() == EOPNOTSUPP) return false;
     return Failed(value.error(), "read xattr of", path);

@@ -1,7 +1,9 @@
 // snap system: the store as a whole: what it takes, whether it is sound, what can go.
+#include "fs/base/quote.h"
 #include "fs/base/sys_process.h"
 #include "tools/snap/containers.h"
 #include "tools/snap/context.h"
+#include "tools/snap/daemon.h"
 #include "tools/snap/json_output.h"
 #include "tools/snap/mounting.h"
 #include "tools/snap/table.h"
@@ -56,6 +58,7 @@ Result<int> Check(Context& context, const CheckArgs& args) {
                               {"images", report.images},
                               {"containers", report.containers},
                               {"objects", report.objects},
+                              {"snapshots", report.snapshots},
                               {"scrubbed_bytes", report.scrubbed_bytes},
                               {"findings", std::move(findings)},
                               {"clean", open == 0}}));
@@ -68,13 +71,16 @@ Result<int> Check(Context& context, const CheckArgs& args) {
       context.Print(table.Render());
     }
     context.Print(fmt::format(
-        "{} layers, {} objects, {} images, {} containers{}: {}\n", report.layers, report.objects, report.images,
-        report.containers, args.scrub ? ", " + HumanSize(report.scrubbed_bytes) + " read" : std::string(),
+        "{} layers, {} objects, {} images, {} snapshots, {} containers{}: {}\n", report.layers, report.objects, report.images,
+        report.snapshots, report.containers, args.scrub ? ", " + HumanSize(report.scrubbed_bytes) + " read" : std::string(),
         open == 0 ? std::string("clean") : fmt::format("{} {}", open, open == 1 ? "problem" : "problems")));
     if (open > 0 && !args.repair) context.Note("hint: 'snap system check --repair' does what REPAIR says\n");
   }
   return open == 0 ? kExitOk : kExitIntegrity;
 }
+
+/// That --dry-run lists; more is for nobody to read.
+constexpr size_t kMaxFindings = 1000;
 
 struct GcArgs {
   bool dry_run = false;
@@ -84,7 +90,7 @@ Result<int> Gc(Context& context, const GcArgs& args) {
   SNAP_TRY(Store* const store, context.OpenStore());
   SNAP_TRY(MountsRegistry* const registry, context.OpenMounts());
   size_t stale_mounts = 0;
-  size_t orphan_uppers = 0;
+  std::vector<std::string> orphan_uppers;
   {
     SNAP_TRY(const MountsRegistry::Lock lock, registry->Acquire());
     SNAP_TRY(const std::vector<MountRecord> records, registry->List());
@@ -94,28 +100,64 @@ Result<int> Gc(Context& context, const GcArgs& args) {
     if (!args.dry_run) SNAP_TRY_VOID(CleanStale(*store, *registry, lock));
     SNAP_TRY(orphan_uppers, CleanOrphanUppers(*store, *registry, lock, !args.dry_run));
   }
-  SNAP_TRY(const GcReport report, store->CollectGarbage(args.dry_run));
+  SNAP_TRY(GcReport report, store->CollectGarbage(args.dry_run, args.dry_run ? kMaxFindings : 0));
+  report.uppers += orphan_uppers.size();
+  for (const std::string& upper : orphan_uppers) {
+    if (!args.dry_run || report.findings.size() >= kMaxFindings) break;
+    report.findings.push_back({"upper", upper, 0, "the mount that it was made for is gone"});
+  }
   if (context.json()) {
+    Json findings = Json::array();
+    for (const GcFinding& finding : report.findings) {
+      findings.push_back({{"type", finding.type}, {"id", finding.id}, {"bytes", finding.bytes}, {"reason", finding.reason}});
+    }
     context.Print(RenderJson({{"dry_run", args.dry_run},
                               {"layers", report.layers},
                               {"objects", report.objects},
                               {"stages", report.stages},
                               {"trash", report.trash},
-                              {"uppers", report.uppers + orphan_uppers},
+                              {"uppers", report.uppers},
                               {"containers", report.containers},
                               {"mounts", stale_mounts},
+                              {"merged", report.merged},
+                              {"findings", std::move(findings)},
                               {"bytes", report.bytes}}));
     return kExitOk;
   }
+  if (!report.findings.empty()) {
+    Table table({{"TYPE"}, {"ID"}, {"SIZE", Table::Align::kRight}, {"REASON"}});
+    for (const GcFinding& finding : report.findings) {
+      table.AddRow({finding.type, finding.id, HumanSize(finding.bytes), finding.reason});
+    }
+    context.Print(table.Render() + "\n");
+    const uint64_t named = report.layers + report.objects + report.merged + report.uppers + report.containers;
+    if (named > report.findings.size()) {
+      context.Note(fmt::format("note: the first {} of {} are listed\n", report.findings.size(), named));
+    }
+  }
   context.Print(RenderFields({{"Layers", std::to_string(report.layers)},
+                              {"Merged images", std::to_string(report.merged)},
                               {"Objects", std::to_string(report.objects)},
                               {"Unfinished layers", std::to_string(report.stages)},
                               {"Trash", std::to_string(report.trash)},
-                              {"Container trees", std::to_string(report.uppers + orphan_uppers)},
+                              {"Container trees", std::to_string(report.uppers)},
                               {"Containers", std::to_string(report.containers)},
                               {"Mount records", std::to_string(stale_mounts)},
                               {args.dry_run ? "Would free" : "Freed", HumanSize(report.bytes)}}));
   return kExitOk;
+}
+
+Json DaemonJson(const std::optional<DaemonInfo>& daemon) {
+  if (!daemon) return nullptr;
+  return {{"pid", daemon->pid}, {"version", daemon->version}, {"started", daemon->started}, {"address", daemon->address}};
+}
+
+std::string DaemonText(const std::optional<DaemonInfo>& daemon) {
+  if (!daemon) return "none serves this store";
+  std::string text = fmt::format("process {}", daemon->pid);
+  if (!daemon->version.empty()) text += ", version " + EscapeUnprintable(daemon->version);
+  if (!daemon->address.empty()) text += ", at " + EscapeUnprintable(daemon->address);
+  return text;
 }
 
 Result<int> Info(Context& context) {
@@ -126,6 +168,7 @@ Result<int> Info(Context& context) {
   SNAP_TRY(const std::vector<LayerId> layers, store->layers().List());
   size_t running = 0;
   for (const ContainerRecord& container : containers) running += Store::IsRunning(container) ? 1U : 0U;
+  SNAP_TRY(const std::optional<DaemonInfo> daemon, FindDaemon(settings.root));
   const std::vector<UnionBackend::Feature> features = store->backend().Features();
   if (context.json()) {
     Json feature_list = Json::array();
@@ -143,6 +186,7 @@ Result<int> Info(Context& context) {
          {"layers", layers.size()},
          {"containers", containers.size()},
          {"containers_running", running},
+         {"daemon", DaemonJson(daemon)},
          {"kernel", sys::KernelRelease()},
          {"processors", sys::ProcessorCount()},
          {"backend", {{"name", store->backend().name()}, {"features", std::move(feature_list)}}}}));
@@ -158,6 +202,7 @@ Result<int> Info(Context& context) {
       {"Images", std::to_string(images.size())},
       {"Layers", std::to_string(layers.size())},
       {"Containers", fmt::format("{} ({} running)", containers.size(), running)},
+      {"Daemon", DaemonText(daemon)},
       {"Kernel", sys::KernelRelease()},
       {"Processors", std::to_string(sys::ProcessorCount())},
       {"Mounts by", std::string(store->backend().name())}};
@@ -209,11 +254,11 @@ void AddSystem(CommandTree& tree) {
        .description =
            "Unfinished layers of programs that are gone, trash, layers of no image, objects of no layer, trees of no container, "
            "containers of 'run --rm' whose launcher was killed. Images and other containers stay.",
-       .examples = {{"snap system gc --dry-run", "What would go, and how much that is."}},
+       .examples = {{"snap system gc --dry-run", "What would go, why, and how much that is."}},
        .default_format = "table"},
       [](OptionSet& options) -> CommandTree::Action {
         const auto args = std::make_shared<GcArgs>();
-        options.Flag("--dry-run", args->dry_run, "Only count");
+        options.Flag("--dry-run", args->dry_run, "Delete nothing, list what would go and why");
         return [args](Context& context) { return Gc(context, *args); };
       });
   tree.AddVerb({.name = "system info",

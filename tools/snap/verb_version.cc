@@ -45,8 +45,12 @@ void AddVerbs(CommandTree& tree) {
   AddPs(tree);
   AddRm(tree);
   AddDiff(tree);
+  AddEvents(tree);
   AddSystem(tree);
   AddSystemMigrate(tree);
+  AddWhy(tree);
+  AddEngineConfig(tree);
+  AddDoctor(tree);
   AddVersion(tree);
   AddCompletion(tree);
 }

@@ -19,8 +19,12 @@ void AddRun(CommandTree& tree);
 void AddPs(CommandTree& tree);
 void AddRm(CommandTree& tree);
 void AddDiff(CommandTree& tree);
+void AddEvents(CommandTree& tree);
 void AddSystem(CommandTree& tree);
 void AddSystemMigrate(CommandTree& tree);
+void AddWhy(CommandTree& tree);
+void AddEngineConfig(CommandTree& tree);
+void AddDoctor(CommandTree& tree);
 void AddVersion(CommandTree& tree);
 void AddCompletion(CommandTree& tree);
 

@@ -8,9 +8,10 @@
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 
+#include <random>
+
 #include "fs/base/sys_file.h"
 #include "fs/tar_reader.h"
-#include "fs/whiteout.h"
 #include "tests/support/oci_builder.h"
 
 namespace snap {
@@ -85,6 +86,60 @@ TEST(DirectoryTar, GnuTarExtractsTheSameTree) {
   EXPECT_EQ(Shell("tar --xattrs --xattrs-include='*' -C " + tree.path() + " -df " + out / "tree.tar"), "");
 }
 
+TEST(DirectoryTar, GnuTarExtractsRandomTrees) {
+  std::mt19937 random(7);
+  const auto pick = [&](unsigned n) { return std::uniform_int_distribution<unsigned>(0, n - 1)(random); };
+  for (int round = 0; round < 8; ++round) {
+    const TempDir tree;
+    std::vector<std::string> dirs{"."}, files;
+    for (unsigned i = 0; i < 60; ++i) {
+      const std::string path = dirs[pick(static_cast<unsigned>(dirs.size()))] + "/" + std::to_string(i) +
+                               std::string(pick(90), 'n');
+      switch (pick(7)) {
+        case 0:
+          ASSERT_TRUE(sys::MkdirAt(tree.fd(), path.c_str(), 0755).ok());
+          dirs.push_back(path);
+          break;
+        case 1:
+          ASSERT_TRUE(sys::SymlinkAt(std::string(1 + pick(200), 't').c_str(), tree.fd(), path.c_str()).ok());
+          break;
+        case 2:
+          ASSERT_TRUE(sys::MknodAt(tree.fd(), path.c_str(), pick(2) == 0 ? S_IFCHR : S_IFIFO,
+                                   makedev(1 + pick(9), pick(300)))
+                          .ok());
+          break;
+        case 3:
+          if (!files.empty()) {
+            const std::string& target = files[pick(static_cast<unsigned>(files.size()))];
+            ASSERT_TRUE(sys::LinkAt(tree.fd(), target.c_str(), tree.fd(), path.c_str()).ok());
+            break;
+          }
+          [[fallthrough]];
+        default:
+          tree.WriteFile(path, std::string(pick(3) * 511 + pick(3), 'x'));
+          files.push_back(path);
+      }
+      const struct stat stat = *sys::StatAt(tree.fd(), path.c_str());
+      if (stat.st_nlink > 1 && !S_ISDIR(stat.st_mode)) continue;
+      ASSERT_TRUE(sys::FChownAt(tree.fd(), path.c_str(), pick(2) * 4'000'000, pick(3)).ok());
+      const timespec time{.tv_sec = pick(2'000'000'000), .tv_nsec = static_cast<long>(pick(1'000'000'000))};
+      ASSERT_TRUE(sys::SetTimesAt(tree.fd(), path.c_str(), {time, time}).ok());
+      if (S_ISREG(stat.st_mode) && pick(3) == 0) {
+        const std::string value("\0\n=\xff", 4);
+        const UniqueFd file = *sys::OpenAt(tree.fd(), path.c_str(), O_RDONLY);
+        ASSERT_TRUE(sys::FSetXattr(file, "user.raw", std::as_bytes(std::span(value))).ok());
+      }
+    }
+    const auto tar = Archive(tree);
+    ASSERT_TRUE(tar.ok()) << tar.error().message();
+    const TempDir out;
+    out.WriteFile("tree.tar", *tar);
+    Shell("mkdir " + out / "x" + " && tar --xattrs --xattrs-include='*' -C " + out / "x" + " -xpf " +
+          out / "tree.tar");
+    EXPECT_EQ(Describe(out / "x"), Describe(tree.path()));
+  }
+}
+
 TEST(DirectoryTar, OrderIsSortedParentsFirstAndStepsDoNotMatter) {
   const TempDir tree;
   for (const char* name : {"b/z", "b/a/deep/er", "a.txt", "a/x", "B", "c"}) tree.WriteFile(name, name);
@@ -111,7 +166,7 @@ TEST(DirectoryTar, HolesAreKeptOrBecomeZeros) {
   Shell("cd " + tree.path() +
         " && truncate -s 1M a && printf data | dd of=a bs=1 seek=524288 conv=notrunc status=none"
         " && truncate -s 300000 hole && head -c 10000 /dev/urandom > full");
-  const std::string kept = *Archive(tree, {.overlay_upper = false, .keep_holes = true});
+  const std::string kept = *Archive(tree, {.keep_holes = true});
   const std::string full = *Archive(tree);
   EXPECT_LT(kept.size(), 64'000U);
   EXPECT_GT(full.size(), 1'300'000U);
@@ -155,39 +210,6 @@ TEST(DirectoryTar, OnlyTheCapabilityOfSecurityXattrsIsKept) {
   };
   EXPECT_THAT(names(*Archive(tree)),
               ElementsAre("security.capability", "trusted.b", "trusted.overlay.redirect", "user.a"));
-  EXPECT_THAT(names(*Archive(tree, {.overlay_upper = true, .keep_holes = false})),
-              ElementsAre("security.capability", "trusted.b", "user.a"));
-}
-
-TEST(DirectoryTar, OverlayUpperBecomesWhiteoutNames) {
-  const TempDir tree;
-  tree.WriteFile("dir/new", "n");
-  tree.WriteFile("opaque/kept", "k");
-  ASSERT_TRUE(sys::MknodAt(tree.fd(), "dir/gone", S_IFCHR, makedev(0, 0)).ok());
-  ASSERT_TRUE(
-      sys::LinkAt(tree.fd(), "dir/gone", tree.fd(), "gone-too").ok());  // overlayfs links its whiteouts
-  const UniqueFd opaque = *sys::OpenAt(tree.fd(), "opaque", O_RDONLY | O_DIRECTORY);
-  ASSERT_TRUE(
-      sys::FSetXattr(opaque, whiteout::kOpaqueXattr, std::as_bytes(std::span(whiteout::kOpaqueValue))).ok());
-  const std::string tar = *Archive(tree, {.overlay_upper = true, .keep_holes = false});
-  EXPECT_THAT(PathsOf(tar), ElementsAre("./", "dir/", "dir/.wh.gone", "dir/new", ".wh.gone-too", "opaque/",
-                                        "opaque/.wh..wh..opq", "opaque/kept"));
-  for (const TarEntry& entry : EntriesOf(tar)) {
-    EXPECT_TRUE(entry.attributes.xattrs.empty()) << entry.path;
-    EXPECT_NE(entry.kind, TarEntry::Kind::kCharDevice) << entry.path;
-    EXPECT_NE(entry.kind, TarEntry::Kind::kHardLink) << entry.path;
-  }
-  EXPECT_THAT(PathsOf(*Archive(tree)),
-              ElementsAre("./", "dir/", "dir/gone", "dir/new", "gone-too", "opaque/", "opaque/kept"));
-}
-
-TEST(DirectoryTar, NameThatWouldMeanAWhiteoutIsRefusedInAnUpper) {
-  const TempDir tree;
-  tree.WriteFile(".wh.x", "");
-  const auto tar = Archive(tree, {.overlay_upper = true, .keep_holes = false});
-  ASSERT_FALSE(tar.ok());
-  EXPECT_EQ(tar.error().code(), ErrorCode::kInvalidArgument);
-  EXPECT_TRUE(Archive(tree).ok());
 }
 
 class DirectoryTarChanges : public testing::Test {

@@ -3,6 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
+#include <random>
+
+#include "fs/base/quote.h"
 #include "fs/base/sys_file.h"
 #include "tests/support/oci_builder.h"
 
@@ -126,14 +131,13 @@ std::vector<Member> Zoo() {
   return zoo;
 }
 
-TEST(TarWriter, ReaderGivesBackWhatWasWritten) {
-  const std::vector<Member> zoo = Zoo();
-  const std::vector<Member> read = ReadBack(WriteAll(zoo));
-  ASSERT_EQ(read.size(), zoo.size());
-  for (size_t i = 0; i < zoo.size(); ++i) {
-    const TarEntry& wrote = zoo[i].entry;
+void ExpectReadBack(const std::vector<Member>& written) {
+  const std::vector<Member> read = ReadBack(WriteAll(written));
+  ASSERT_EQ(read.size(), written.size());
+  for (size_t i = 0; i < written.size(); ++i) {
+    const TarEntry& wrote = written[i].entry;
     const TarEntry& got = read[i].entry;
-    SCOPED_TRACE(wrote.path);
+    SCOPED_TRACE(Quote(wrote.path));
     EXPECT_EQ(got.kind, wrote.kind);
     EXPECT_EQ(got.path, wrote.path);
     EXPECT_EQ(got.link_target, wrote.link_target);
@@ -147,9 +151,12 @@ TEST(TarWriter, ReaderGivesBackWhatWasWritten) {
     EXPECT_EQ(got.attributes.mtime.tv_nsec, wrote.attributes.mtime.tv_nsec);
     EXPECT_EQ(got.attributes.xattrs, wrote.attributes.xattrs);
     EXPECT_EQ(got.sparse, wrote.sparse);
-    EXPECT_EQ(read[i].data, zoo[i].data);
+    EXPECT_EQ(got.extents, wrote.extents);
+    EXPECT_EQ(read[i].data, written[i].data);
   }
 }
+
+TEST(TarWriter, ReaderGivesBackWhatWasWritten) { ExpectReadBack(Zoo()); }
 
 TEST(TarWriter, GnuTarListsTheSame) {
   const test::TempDir dir;
@@ -183,6 +190,91 @@ TEST(TarWriter, GnuTarListsTheSame) {
 }
 
 TEST(TarWriter, EqualEntriesGiveEqualBytes) { EXPECT_EQ(WriteAll(Zoo()), WriteAll(Zoo())); }
+
+TEST(TarWriter, RecordsAreSortedWhateverTheOrderOfXattrs) {
+  TarEntry entry = Make(Kind::kSymlink, std::string(101, 'p'));
+  entry.link_target = std::string(101, 't');
+  entry.attributes.uid = 1U << 21U;
+  entry.attributes.gid = 1U << 21U;
+  entry.attributes.mtime.tv_nsec = 1;
+  entry.attributes.xattrs = {{"user.b", "1"}, {"user.a", "2"}, {"security.capability", "3"}};
+  std::string header;
+  ASSERT_TRUE(tar::AppendHeader(entry, header).ok());
+  size_t at = 0;
+  for (const char* key : {"SCHILY.xattr.security.capability", "SCHILY.xattr.user.a", "SCHILY.xattr.user.b",
+                          "gid", "linkpath", "mtime", "path", "uid"}) {
+    const size_t next = header.find(" " + std::string(key) + "=");
+    ASSERT_NE(next, std::string::npos) << key;
+    EXPECT_GT(next, at) << key;
+    at = next;
+  }
+  std::reverse(entry.attributes.xattrs.begin(), entry.attributes.xattrs.end());
+  std::string again;
+  ASSERT_TRUE(tar::AppendHeader(entry, again).ok());
+  EXPECT_EQ(again, header);
+}
+
+/// Any entry that can be written, with lengths and numbers around the places where their spelling changes.
+Member RandomMember(std::mt19937_64& random) {
+  const auto pick = [&](uint64_t n) { return std::uniform_int_distribution<uint64_t>(0, n - 1)(random); };
+  const auto bytes = [&](size_t size, bool nul) {
+    std::string text(size, '\0');
+    for (char& c : text) c = static_cast<char>(nul ? pick(256) : 1 + pick(255));
+    return text;
+  };
+  const auto number = [&] {
+    const uint64_t bits = uint64_t{1} << pick(33);
+    return static_cast<uint32_t>(std::min<uint64_t>(bits - 1 + pick(3), UINT32_MAX - 1));
+  };
+  Member member;
+  TarEntry& entry = member.entry;
+  entry.kind = static_cast<Kind>(pick(7));
+  const auto name = [&] {
+    std::string text = bytes(1 + pick(std::array<uint64_t, 3>{20, 120, 4000}[pick(3)]), false);
+    std::replace(text.begin(), text.end(), '/', '_');  // no empty components, and no '/' at the end
+    return text;
+  };
+  entry.path = name() + (entry.kind == Kind::kDirectory ? "/" : "");
+  if (entry.kind == Kind::kHardLink || entry.kind == Kind::kSymlink) entry.link_target = name();
+  if (entry.kind == Kind::kCharDevice || entry.kind == Kind::kBlockDevice) {
+    entry.device_major = static_cast<uint32_t>(pick(1U << 12U));
+    entry.device_minor = static_cast<uint32_t>(pick(1U << 20U));
+  }
+  entry.attributes.permissions = static_cast<uint32_t>(pick(010000));
+  entry.attributes.uid = number();
+  entry.attributes.gid = number();
+  entry.attributes.mtime.tv_sec = static_cast<time_t>(uint64_t{1} << pick(40)) * (pick(4) == 0 ? -1 : 1);
+  if (pick(2) == 0) entry.attributes.mtime.tv_nsec = static_cast<long>(pick(1'000'000'000));
+  for (uint64_t i = pick(4); i > 0; --i) {
+    entry.attributes.xattrs.push_back({fmt::format("user.{}", 9 - i), bytes(pick(300), true)});
+  }
+  if (entry.kind == Kind::kRegular) {
+    member.data = bytes(pick(2000), true);
+    entry.size = member.data.size();
+    if (pick(3) == 0) {
+      entry.sparse = true;
+      member.data.clear();
+      entry.size = 0;
+      for (uint64_t i = pick(5); i > 0; --i) {
+        entry.size += 1 + pick(1U << 20U);
+        entry.extents.push_back({entry.size, 512 * (1 + pick(3))});
+        entry.size += entry.extents.back().size;
+        member.data += bytes(entry.extents.back().size, true);
+      }
+      entry.size += pick(2) * 1000;
+    }
+  }
+  return member;
+}
+
+TEST(TarWriter, WhateverIsWrittenComesBack) {
+  std::mt19937_64 random(20);
+  for (int round = 0; round < 100; ++round) {
+    std::vector<Member> members(20);
+    for (Member& member : members) member = RandomMember(random);
+    ExpectReadBack(members);
+  }
+}
 
 TEST(TarWriter, SizeAboveEightGibibytesBecomesARecord) {
   TarEntry entry = Make(Kind::kRegular, "big");

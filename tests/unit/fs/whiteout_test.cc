@@ -109,5 +109,23 @@ TEST(Whiteout, OverlayXattrsAreRecognisedInBothNamespaces) {
   EXPECT_TRUE(IsOverlayXattr(kOpaqueXattr));
 }
 
+TEST(Whiteout, MarksAreReadInTheSpellingOfTheMountOnly) {
+  struct Case {
+    const char* name;
+    const char* value;
+    Mark mark;
+  };
+  for (const Case& c : {Case{"overlay.opaque", "y", Mark::kOpaque}, Case{"overlay.opaque", "x", Mark::kXattrWhiteouts},
+                        Case{"overlay.opaque", "n", Mark::kNone}, Case{"overlay.whiteout", "", Mark::kWhiteout},
+                        Case{"overlay.metacopy", "", Mark::kMetacopy}, Case{"overlay.redirect", "/a", Mark::kRedirect},
+                        Case{"overlay.overlay.opaque", "y", Mark::kNone}, Case{"overlay.origin", "", Mark::kNone}}) {
+    for (const bool user_xattr : {false, true}) {
+      EXPECT_EQ(ReadMark(std::string(user_xattr ? "user." : "trusted.") + c.name, c.value, user_xattr), c.mark) << c.name;
+      EXPECT_EQ(ReadMark(std::string(user_xattr ? "trusted." : "user.") + c.name, c.value, user_xattr), Mark::kNone)
+          << c.name;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace snap::whiteout

@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <rocksdb/db.h>
 
 #include <fstream>
 #include <map>
@@ -11,6 +10,7 @@
 #include <thread>
 
 #include "fs/base/fault.h"
+#include "snapshotter/database_rocksdb.h"
 #include "snapshotter/metadata_codec.h"
 #include "snapshotter/store_lock.h"
 #include "tests/support/temp_store.h"
@@ -68,7 +68,7 @@ class MetadataTest : public ::testing::Test {
     std::filesystem::create_directories(dir_.path() + "/layers");
   }
   Result<Metadata> Open(Metadata::Access access = Metadata::Access::kWrite) {
-    return Metadata::Open(root_, dir_.path(), {}, access);
+    return Metadata::Open(root_, dir_.path(), {.access = access});
   }
 
   TempDir dir_;
@@ -229,15 +229,70 @@ TEST_F(MetadataTest, DecodingRefusesEveryTruncationAndTrailingByte) {
             ErrorCode::kCorrupt);
 }
 
+/// What is under `key`, as it lies in the database.
+std::optional<std::string> RawGet(const std::string& root_path, std::string_view key) {
+  return RocksDatabase::Open(root_path, RocksDatabase::Access::kRead).value()->Get(key).value();
+}
+void RawPut(const std::string& root_path, const std::string& key, std::string_view value) {
+  DatabaseChanges changes;
+  changes.Put(key, value);
+  ASSERT_TRUE(IsOk(RocksDatabase::Open(root_path, RocksDatabase::Access::kWrite).value()->Write(changes, true)));
+}
+
 TEST_F(MetadataTest, ANewerSchemaIsRefused) {
   { ASSERT_TRUE(IsOk(Open())); }
-  {
-    rocksdb::DB* raw = nullptr;
-    ASSERT_TRUE(rocksdb::DB::Open(rocksdb::Options(), dir_.path() + "/db", &raw).ok());
-    const std::unique_ptr<rocksdb::DB> db(raw);
-    ASSERT_TRUE(db->Put(rocksdb::WriteOptions(), "S", "999").ok());
-  }
+  RawPut(dir_.path(), "S", "999");
   EXPECT_EQ(Open().error().code(), ErrorCode::kUnsupported);
+  EXPECT_EQ(RawGet(dir_.path(), "S"), "999");
+}
+
+TEST_F(MetadataTest, TheSchemaWithoutSnapshotsIsReadAndUpgradedByTheFirstWriter) {
+  {
+    auto db = Open();
+    ASSERT_TRUE(IsOk(db));
+    ASSERT_TRUE(IsOk(db->PutImage(Image("1", {"a:1"}, {}), {})));
+  }
+  EXPECT_EQ(RawGet(dir_.path(), "S"), "3");
+  RawPut(dir_.path(), "S", "2");
+  {
+    auto db = Open(Metadata::Access::kRead);
+    ASSERT_TRUE(IsOk(db));
+    EXPECT_TRUE(db->ImageByName("a:1")->has_value());
+  }
+  EXPECT_EQ(RawGet(dir_.path(), "S"), "2");
+  {
+    auto db = Open();
+    ASSERT_TRUE(IsOk(db));
+    EXPECT_TRUE(db->ImageByName("a:1")->has_value());
+  }
+  EXPECT_EQ(RawGet(dir_.path(), "S"), "3");
+}
+
+TEST_F(MetadataTest, SnapshotsAreUsersOfLayersAndLostOnesAreFound) {
+  {
+    auto db = Open();
+    ASSERT_TRUE(IsOk(db));
+    ASSERT_TRUE(IsOk(db->PutImage(Image("1", {"a:1"}, {Layer("x")}), {Layer("x")})));
+  }
+  const std::string layer(codec::AsKey(Layer("x").id.digest));
+  RawPut(dir_.path(), "U" + codec::NumberKey(7), "key");
+  RawPut(dir_.path(), "E" + layer + codec::NumberKey(7), "");
+  {
+    auto db = Open();
+    ASSERT_TRUE(IsOk(db));
+    EXPECT_THAT(db->CheckReferences(true).value(), ElementsAre());
+    EXPECT_EQ(db->Layer(Layer("x").id).value()->references, 2U);
+    EXPECT_EQ(db->Layers()->front().references, 2U);
+    // The image goes, the layer stays.
+    EXPECT_TRUE(db->RemoveImage(Image("1", {}, {}).id)->layers.empty());
+    EXPECT_EQ(db->RemoveLayer(Layer("x").id).error().code(), ErrorCode::kBusy);
+  }
+  RawPut(dir_.path(), "E" + layer + codec::NumberKey(8), "");
+  auto db = Open();
+  ASSERT_TRUE(IsOk(db));
+  EXPECT_THAT(db->CheckReferences(true).value(), ElementsAre(HasSubstr("snapshot that is not there")));
+  EXPECT_THAT(db->CheckReferences(true).value(), ElementsAre());
+  EXPECT_EQ(db->Layer(Layer("x").id).value()->references, 1U);
 }
 
 TEST_F(MetadataTest, DamageIsReportedAndRebuildHeals) {
@@ -341,11 +396,12 @@ TEST_F(MetadataTest, ProcessesWaitAndAreToldForWhom) {
   int told = 0;
   std::optional<int64_t> told_pid;
   // The holder is only let go once we were told, so the message is not a matter of timing.
-  auto db = Metadata::Open(root_, dir_.path(), [&](std::optional<int64_t> pid) {
+  const auto on_wait = [&](std::optional<int64_t> pid) {
     ++told;
     told_pid = pid;
     (void)sys::Write(release->write_end, std::span(&byte, 1));
-  });
+  };
+  auto db = Metadata::Open(root_, dir_.path(), {.on_wait = on_wait});
   ASSERT_TRUE(IsOk(db));
   EXPECT_EQ(told, 1);
   EXPECT_EQ(told_pid, holder);

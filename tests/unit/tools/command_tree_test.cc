@@ -212,7 +212,7 @@ TEST(Verbs, AreAllDescribedWithExamples) {
       EXPECT_THAT(std::string(example.command), HasSubstr("snap ")) << FullName(*app);
     }
   }
-  EXPECT_EQ(verbs, 21U);
+  EXPECT_EQ(verbs, 25U);
 }
 
 TEST(Verbs, HelpFitsAHundredColumnsAndNamesEveryOption) {

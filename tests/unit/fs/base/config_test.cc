@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "fs/base/sys_file.h"
 
 namespace snap {
@@ -16,6 +20,11 @@ const ConfigKey kKeys[] = {
     {"count", Kind::kUnsigned, {}},
     {"loud", Kind::kBool, {}},
 };
+const ConfigKey kSectionKeys[] = {
+    {"root", Kind::kString, {}},
+    {"daemon.address", Kind::kString, {}},
+    {"daemon.roots", Kind::kStrings, {}},
+};
 
 TEST(Config, ReadsDeclaredKeysAndKnowsWhichAreAbsent) {
   const auto config =
@@ -25,6 +34,44 @@ TEST(Config, ReadsDeclaredKeysAndKnowsWhichAreAbsent) {
   EXPECT_EQ(config->Unsigned("count"), 3U);
   EXPECT_EQ(config->Bool("loud"), true);
   EXPECT_EQ(config->String("mode"), std::nullopt);
+}
+
+TEST(Config, ReadsSectionsAndLists) {
+  for (const char* text : {"root = \"/x\"\n[daemon]\naddress = \"/s\"\nroots = [\"/a\", \"/b\"]\n",
+                           "root = \"/x\"\ndaemon = { address = \"/s\", roots = [\"/a\", \"/b\"] }\n",
+                           "root = \"/x\"\ndaemon.address = \"/s\"\ndaemon.roots = [\"/a\", \"/b\"]\n"}) {
+    const auto config = ConfigFile::Parse(text, "x.toml", kSectionKeys);
+    ASSERT_TRUE(config.ok()) << config.error().message();
+    EXPECT_EQ(config->String("root"), "/x");
+    EXPECT_EQ(config->String("daemon.address"), "/s");
+    EXPECT_EQ(config->Strings("daemon.roots"), (std::vector<std::string>{"/a", "/b"}));
+  }
+  const auto empty = ConfigFile::Parse("[daemon]\nroots = []\n", "x.toml", kSectionKeys);
+  ASSERT_TRUE(empty.ok());
+  EXPECT_EQ(empty->Strings("daemon.roots"), std::vector<std::string>{});
+  EXPECT_EQ(empty->String("daemon.address"), std::nullopt);
+}
+
+TEST(Config, RefusesWhatDoesNotBelongIntoASection) {
+  const std::pair<const char*, const char*> kCases[] = {
+      {"[daemon]\n\nadress = \"/s\"\n", "x.toml:3: unknown key 'daemon.adress'"},
+      {"[daemon]\nroot = \"/s\"\n", "x.toml:2: unknown key 'daemon.root'"},
+      {"address = \"/s\"\n", "x.toml:1: unknown key 'address'"},
+      {"\n[demon]\naddress = \"/s\"\n", "x.toml:2: unknown key 'demon'"},
+      {"daemon = 5\n", "x.toml:1: 'daemon' must be a section: [daemon]"},
+      {"[[daemon]]\naddress = \"/s\"\n", "must be a section"},
+      {"[daemon.address]\nx = 1\n", "x.toml:1: key 'daemon.address' must be a string"},
+      {"\"daemon.address\" = \"/s\"\n", "x.toml:1: unknown key 'daemon.address'"},
+      {"[daemon.more]\nx = 1\n", "unknown key 'daemon.more'"},
+      {"[daemon]\nroots = \"/a\"\n", "x.toml:2: key 'daemon.roots' must be a list of strings"},
+      {"[daemon]\nroots = [\"/a\", 1]\n", "x.toml:2: key 'daemon.roots' must be a list of strings"},
+  };
+  for (const auto& [text, message] : kCases) {
+    const auto config = ConfigFile::Parse(text, "x.toml", kSectionKeys);
+    ASSERT_FALSE(config.ok()) << text;
+    EXPECT_EQ(config.error().code(), ErrorCode::kInvalidArgument);
+    EXPECT_THAT(config.error().message(), testing::HasSubstr(message));
+  }
 }
 
 TEST(Config, EmptyTextSetsNothing) {

@@ -1,0 +1,26 @@
+// Runs other programs for what they print. Errors: the kernel's errno. Threads: safe.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "fs/base/result.h"
+#include "fs/base/sys_process.h"
+
+namespace snap::sys {
+
+struct ProgramResult {
+  ExitStatus status;
+  std::string out, err;
+  bool timed_out = false;  ///< it was killed, with what it had started
+};
+
+/// Runs `words` (the program is looked for in PATH unless it has a slash) with /dev/null as standard input,
+/// until it has ended or the time is over. Of each of its outputs the first `max_bytes` are kept, the rest is
+/// read and dropped. Errors: ENOENT when there is no such program, EACCES, ENOMEM.
+SysResult<ProgramResult> RunProgram(const std::vector<std::string>& words, std::chrono::milliseconds timeout,
+                                    size_t max_bytes);
+
+}  // namespace snap::sys
