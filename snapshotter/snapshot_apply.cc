@@ -249,7 +249,7 @@ Result<Mount> SnapshotsImpl::MountChain(const SnapshotChain& chain, std::optiona
   if (upper) {
     SNAP_TRY(LayerStore::Upper own, state_.layers.OpenUpper(SnapshotUpperName(*upper)));
     uppers.push_back(std::move(own.fs));
-    const UniqueFd& fs = uppers.back();
+    const FdRef fs = uppers.back();
     uppers.push_back(std::move(own.work));
     stack.upper = MountStack::Upper{fs, uppers.back()};
     options.read_only = true;

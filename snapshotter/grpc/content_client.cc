@@ -8,21 +8,27 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 
+#include "fs/base/sys_process.h"
+#include "fs/base/time.h"
 #include "snapshotter/grpc/calls.h"
 #include "snapshotter/grpc/content_stream.h"
 #include "snapshotter/grpc/server.h"
 #include "snapshotter/grpc/status.h"
 #include "snapshotter/proto/content.grpc.pb.h"
+#include "snapshotter/proto/leases.grpc.pb.h"
 
 namespace snap {
 namespace {
 
 namespace wire = containerd::services::content::v1;
 
+constexpr const char* kLeaseHeader = "containerd-lease";
+
 /// Headers that say for whom containerd works.
 void CopyHeaders(const grpc::ServerContext& origin, grpc::ClientContext& context) {
-  for (const char* name : {"containerd-namespace", "containerd-lease"}) {
+  for (const char* name : {"containerd-namespace", kLeaseHeader}) {
     if (const std::string value = HeaderOf(origin, name); !value.empty()) context.AddMetadata(name, value);
   }
 }
@@ -197,14 +203,15 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
 }  // namespace
 
 struct ContentClient::State {
-  State(const std::string& address, std::chrono::milliseconds message_timeout)
-      : stub(MakeChannel(address)), timeout(message_timeout) {}
+  State(const std::shared_ptr<grpc::Channel>& channel, std::chrono::milliseconds message_timeout)
+      : stub(channel), leases(channel), timeout(message_timeout) {}
   wire::Content::Stub stub;
+  containerd::services::leases::v1::Leases::Stub leases;
   std::chrono::milliseconds timeout;
 };
 
 ContentClient::ContentClient(const std::string& address, std::chrono::milliseconds message_timeout)
-    : state_(std::make_unique<State>(address, message_timeout)) {}
+    : state_(std::make_unique<State>(MakeChannel(address), message_timeout)) {}
 ContentClient::~ContentClient() = default;
 
 Result<ContentInfo> ContentClient::Info(const grpc::ServerContext& origin, const Digest& digest) {
@@ -242,9 +249,28 @@ Result<std::unique_ptr<ByteSource>> ContentClient::Read(const grpc::ServerContex
       std::make_unique<ContentReader>(MakeContext(origin), state_->stub, request, state_->timeout));
 }
 
+/// It ends by itself: who asked for the blob says what keeps it before that.
+Result<std::string> ContentClient::TakeLease(const grpc::ServerContext& origin) {
+  constexpr int64_t kSeconds = 600;
+  namespace leases = containerd::services::leases::v1;
+  leases::CreateRequest request;
+  request.set_id("snap-diff-" + sys::RandomHex128());
+  (*request.mutable_labels())["containerd.io/gc.expire"] = FormatRfc3339(std::time(nullptr) + kSeconds);
+  leases::CreateResponse response;
+  const auto context = MakeContext(origin, state_->timeout);
+  const grpc::Status status = state_->leases.Create(context.get(), request, &response);
+  if (!status.ok()) return FromStatus(status, "take a lease of containerd");
+  return request.id();
+}
+
 Result<std::unique_ptr<ContentWriter>> ContentClient::Write(const grpc::ServerContext& origin,
                                                             const std::string& ref) {
-  auto writer = std::make_unique<StreamWriter>(MakeContext(origin), state_->stub, ref, state_->timeout);
+  auto context = MakeContext(origin);
+  if (HeaderOf(origin, kLeaseHeader).empty()) {
+    SNAP_TRY(const std::string lease, TakeLease(origin));
+    context->AddMetadata(kLeaseHeader, lease);
+  }
+  auto writer = std::make_unique<StreamWriter>(std::move(context), state_->stub, ref, state_->timeout);
   SNAP_TRY_VOID(writer->Start());
   return std::unique_ptr<ContentWriter>(std::move(writer));
 }

@@ -49,13 +49,17 @@ class ContentClient {
   /// Fewer are not an error.
   Result<std::unique_ptr<ByteSource>> Read(const grpc::ServerContext& origin, const Digest& digest,
                                            uint64_t size);
-  /// A blob under the name `ref` from its first byte, whatever was written under that name before. Errors:
+  /// A blob under the name `ref` from its first byte, whatever was written under that name before. containerd
+  /// hands a caller's lease on to no plugin, so its garbage collection would be free to take the blob before
+  /// the caller has read the answer: without one it is held by a lease of its own, for ten minutes. Errors:
   /// kUnavailable when somebody else is writing it.
   Result<std::unique_ptr<ContentWriter>> Write(const grpc::ServerContext& origin, const std::string& ref);
   /// Forgets what was written under `ref`, also when `origin` is cancelled.
   Result<void> Abort(const grpc::ServerContext& origin, const std::string& ref);
 
  private:
+  Result<std::string> TakeLease(const grpc::ServerContext& origin);
+
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -42,7 +42,8 @@ case_commit_keeps_what_was_written() {
   expect_ctr snapshots usage commit-1
   # What image builders ask for: the difference to the parent, as a layer.
   ctr snapshots diff --media-type application/vnd.oci.image.layer.v1.tar commit-1 >"$work/diff.tar"
-  expect_eq "names in the difference" "$(tar -tf "$work/diff.tar" | sed 's,/$,,' | sort | tr '\n' ' ')" \
+  # overlayfs marks a new directory opaque whether or not there was one below; our differ says so too.
+  expect_eq "names in the difference" "$(tar -tf "$work/diff.tar" | grep -v '^app/dir/.wh..wh..opq$' | sed 's,/$,,' | sort | tr '\n' ' ')" \
     "app app/.wh.two app/dir app/kept app/three etc etc/.wh.motd "
   # A container holds its snapshot by name; without it, the commit is a layer.
   expect_ctr snapshots prepare copy "$(ctr snapshots info commit-1 | sed -n 's/.*"Parent": "\(.*\)".*/\1/p')"
@@ -69,18 +70,13 @@ case_view_is_read_only() {
   expect_ctr images unmount --rm "$work/view"
 }
 
-case_second_namespace_shares_layers_and_nothing_else() {
-  local before
-  before=$(du -s "$SNAP_ROOT" | cut -f1)
+case_second_namespace_shares_nothing_that_is_seen() {
   export CONTAINERD_NAMESPACE=${namespaces[1]}
   expect_eq "snapshots before" "$(snapshots)" ""
   expect_ctr images import "$work/images.tar"
   expect_eq "snapshots" "$(snapshots | wc -l)" 3
   expect_ctr run --rm test:app same-name cat /etc/motd
   expect_eq "output" "$out" "hello from app"
-  if [ -z "$reference" ]; then
-    (($(du -s "$SNAP_ROOT" | cut -f1) - before < 1024)) || fail "the second namespace's layers take space again"
-  fi
   expect_ctr images rm --sync test:app test:base test:pause
   expect_eq "snapshots after" "$(snapshots)" ""
   export CONTAINERD_NAMESPACE=${namespaces[0]}
@@ -148,6 +144,9 @@ case_killed_daemon_disturbs_no_container() {
   run_ctr containers rm unlucky # made or not before it failed
 }
 
+# What the store keeps for snapshots.
+kept() { ls "$SNAP_ROOT/snapshots" "$SNAP_ROOT/layers"; }
+
 case_registry_push_and_pull() {
   start_registry
   local name=$registry/team/app:1
@@ -159,6 +158,17 @@ case_registry_push_and_pull() {
   expect_eq "snapshots" "$(snapshots | wc -l)" 3
   expect_ctr run --rm "$name" pulled sh -c 'cat /etc/motd /app/*; ls /dir'
   expect_eq "output" "$out" $'hello from app\ntwo\nb'
+  # What one namespace has pulled is not unpacked for another, where the client says what it unpacks for: ctr does since 2.0.
+  if [ -z "$reference" ] && [[ $(containerd --version) != *" "v1.* && $(containerd --version) != *" "1.* ]]; then
+    local before
+    before=$(kept)
+    export CONTAINERD_NAMESPACE=${namespaces[1]}-again
+    expect_ctr images pull --plain-http "$name"
+    expect_eq "snapshots of the third namespace" "$(snapshots | wc -l)" 3
+    expect_eq "uppers and layers of the store" "$(kept)" "$before"
+    expect_ctr images rm --sync "$name"
+    export CONTAINERD_NAMESPACE=${namespaces[1]}
+  fi
   expect_ctr images rm --sync "$name"
   expect_eq "snapshots after" "$(snapshots)" ""
   export CONTAINERD_NAMESPACE=${namespaces[0]}

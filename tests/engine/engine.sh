@@ -22,7 +22,7 @@ fi
 
 # The shims are nobody's children: end what still runs in this process namespace, which is ours alone, then its cgroups.
 end_engine() {
-  local status=$? pid name
+  local status=$1 pid name
   for pid in $(cd /proc && printf '%s\n' [0-9]*); do
     ((pid == 1 || pid == BASHPID || pid == $$)) || kill -KILL "$pid" 2>/dev/null || true
   done
@@ -31,9 +31,8 @@ end_engine() {
     find /sys/fs/cgroup -mindepth 1 -depth -type d -path "*/$name*" -exec rmdir {} + 2>/dev/null || true
   done
   ((status == 0)) || tail -n 30 "$work/snapshotterd.log" "$work/containerd.log" >&2 || true
-  (exit "$status")
 }
-trap 'end_engine || true; cleanup' EXIT
+trap 'engine_status=$?; end_engine "$engine_status" || true; cleanup "$engine_status"' EXIT
 
 daemon_pid='' containerd_pid=''
 daemon_options=()

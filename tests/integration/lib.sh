@@ -10,8 +10,9 @@ work=$(mktemp -d /tmp/snap-cli-test.XXXXXX)
 export SNAP SNAP_ROOT=$work/store SNAP_CONFIG='' NO_COLOR=1 TERM=xterm
 unset SNAP_LOG SNAP_FAULT SNAP_PROGRESS SNAP_DURABILITY SNAP_IO_ENGINE SNAP_PARALLEL_LAYERS
 
+# cleanup [STATUS]: ends the script with this status, or that of the last command.
 cleanup() {
-  local status=$?
+  local status=${1:-$?}
   trap - EXIT
   if [[ -n ${daemon:-} ]]; then
     kill -TERM "$daemon"

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <utility>
@@ -16,8 +17,30 @@
 #include "fs/base/digest.h"
 #include "fs/base/synchronized.h"
 #include "snapshotter/proto/content.grpc.pb.h"
+#include "snapshotter/proto/leases.grpc.pb.h"
 
 namespace snap::test {
+
+/// Takes leases and remembers them.
+class FakeLeases final : public containerd::services::leases::v1::Leases::Service {
+ public:
+  grpc::Status Create(grpc::ServerContext*, const containerd::services::leases::v1::CreateRequest* request,
+                      containerd::services::leases::v1::CreateResponse* response) override {
+    const std::lock_guard guard(mutex_);
+    taken_.emplace_back(request->id(), request->labels().count("containerd.io/gc.expire") == 1);
+    response->mutable_lease()->set_id(request->id());
+    return grpc::Status::OK;
+  }
+  /// Ids, and whether each ends by itself.
+  std::vector<std::pair<std::string, bool>> taken() {
+    const std::lock_guard guard(mutex_);
+    return taken_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::pair<std::string, bool>> taken_;  // guarded by mutex_
+};
 
 class FakeContent final : public containerd::services::content::v1::Content::Service {
  public:
@@ -36,6 +59,7 @@ class FakeContent final : public containerd::services::content::v1::Content::Ser
     grpc::ServerBuilder builder;
     builder.AddListeningPort("unix:" + path, grpc::InsecureServerCredentials());
     builder.RegisterService(this);
+    builder.RegisterService(&leases);
     builder.SetMaxReceiveMessageSize(16 << 20);
     server_ = builder.BuildAndStart();
     EXPECT_NE(server_, nullptr);
@@ -49,6 +73,7 @@ class FakeContent final : public containerd::services::content::v1::Content::Ser
   }
 
   Synchronized<State> state;
+  FakeLeases leases;
   bool hangs = false;           ///< Read answers once and then nothing until the caller is gone
   size_t message_bytes = 1000;  ///< of Read
 

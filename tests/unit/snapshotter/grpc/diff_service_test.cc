@@ -96,10 +96,10 @@ class DiffServiceTest : public testing::Test {
     applied_ = response.applied();
     return status;
   }
-  grpc::Status Diff(const wire::DiffRequest& request) {
+  grpc::Status Diff(const wire::DiffRequest& request, const std::string& lease = "lease-8") {
     grpc::ClientContext context;
     context.AddMetadata("containerd-namespace", "default");
-    context.AddMetadata("containerd-lease", "lease-8");
+    if (!lease.empty()) context.AddMetadata("containerd-lease", lease);
     wire::DiffResponse response;
     const grpc::Status status = stub_->Diff(&context, request, &response);
     diff_ = response.diff();
@@ -341,6 +341,18 @@ TEST_F(DiffServiceTest, DiffUploadsWhatTheSnapshotAdds) {
     EXPECT_TRUE(state->writes.empty());
     EXPECT_THAT(state->headers, testing::Each("default/lease-8"));
   }
+}
+
+TEST_F(DiffServiceTest, WithoutALeaseTheBlobIsHeldByOneThatEnds) {
+  StartContainerd();
+  Serve();
+  AddChain();
+  const grpc::Status status = Diff(DiffRequest("/fake/base-view", "/fake/work"), "");
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  const auto taken = content_->leases.taken();
+  ASSERT_EQ(taken.size(), 1U);
+  EXPECT_TRUE(taken.front().second);
+  EXPECT_THAT(content_->state.Lock()->headers, testing::Contains("default/" + taken.front().first));
 }
 
 TEST_F(DiffServiceTest, DiffOfABlobThatExistsLabelsIt) {
