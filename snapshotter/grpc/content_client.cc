@@ -251,7 +251,7 @@ Result<std::unique_ptr<ByteSource>> ContentClient::Read(const grpc::ServerContex
 
 /// It ends by itself: who asked for the blob says what keeps it before that.
 Result<std::string> ContentClient::TakeLease(const grpc::ServerContext& origin) {
-  constexpr int64_t kSeconds = 600;
+  constexpr int64_t kSeconds = 120;
   namespace leases = containerd::services::leases::v1;
   leases::CreateRequest request;
   request.set_id("snap-diff-" + sys::RandomHex128());

@@ -51,7 +51,7 @@ class ContentClient {
                                            uint64_t size);
   /// A blob under the name `ref` from its first byte, whatever was written under that name before. containerd
   /// hands a caller's lease on to no plugin, so its garbage collection would be free to take the blob before
-  /// the caller has read the answer: without one it is held by a lease of its own, for ten minutes. Errors:
+  /// the caller has read the answer: without one it is held by a lease of its own, for two minutes. Errors:
   /// kUnavailable when somebody else is writing it.
   Result<std::unique_ptr<ContentWriter>> Write(const grpc::ServerContext& origin, const std::string& ref);
   /// Forgets what was written under `ref`, also when `origin` is cancelled.
