@@ -263,6 +263,35 @@ Result<std::optional<ObjectId>> ObjectStage::FindSame(const Xxh128& hash, uint64
   }
 }
 
+/// False when the name was there already, for the same bytes.
+Result<bool> ObjectStage::PublishOne(const ObjectId& id, const Pin& pin) {
+  // Others come and go meanwhile; each attempt that does not settle it has met one of them.
+  constexpr int kAttempts = 100;
+  const std::string path = id.Path();
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    SNAP_TRY(const bool linked, store_.Link(pins_, pin.name.c_str(), id));
+    if (linked) return true;
+    SNAP_TRY_SYS(const UniqueFd own, sys::OpenAt(pins_, pin.name.c_str(), O_RDONLY | O_NOFOLLOW), "open object {}", Quote(path));
+    const Result<UniqueFd> other = store_.Open(id);
+    if (!other.ok() && other.error().code() == ErrorCode::kNotFound) continue;  // removed again
+    if (!other.ok()) return other.error();
+    SNAP_TRY_SYS(const struct stat mine, sys::FStat(own), "look at object {}", Quote(path));
+    SNAP_TRY_SYS(const struct stat named, sys::FStat(*other), "look at object {}", Quote(path));
+    if (named.st_ino == mine.st_ino && named.st_dev == mine.st_dev) return false;
+    // Another import made the same object meanwhile, as far as its id tells.
+    SNAP_TRY(const bool equal, SameData(own, *other, id.size));
+    if (!equal) break;
+    // Ours would be lost with the pins; theirs must not be lost with their removal.
+    const std::string name = std::to_string(next_name_++);
+    const SysResult<void> pinned = sys::LinkAt(store_.directory(), path.c_str(), pins_, name.c_str());
+    if (!pinned.ok() && pinned.error() == ENOENT) continue;
+    if (!pinned.ok()) return Error(pinned.error(), "pin object " + Quote(path));
+    SNAP_TRY_SYS_VOID(sys::RenameAt(pins_, name.c_str(), pins_, pin.name.c_str()), "pin object {}", Quote(path));
+    return false;
+  }
+  return MakeError(ErrorCode::kBusy, "name object {}: another import has just changed it", Quote(path));
+}
+
 Result<void> ObjectStage::Publish(bool sync) {
   const std::lock_guard guard(mutex_);
   std::vector<ObjectId> added;
@@ -272,27 +301,8 @@ Result<void> ObjectStage::Publish(bool sync) {
       added.push_back(id);
       continue;
     }
-    SNAP_TRY(const bool linked, store_.Link(pins_, pin.name.c_str(), id));
-    if (linked) {
-      added.push_back(id);
-      continue;
-    }
-    const std::string path = id.Path();
-    SNAP_TRY_SYS(const struct stat mine, sys::StatAt(pins_, pin.name.c_str()), "look at object {}", Quote(path));
-    const SysResult<struct stat> named = sys::StatAt(store_.directory(), path.c_str());
-    if (named.ok() && named->st_ino == mine.st_ino && named->st_dev == mine.st_dev) continue;
-    // Another import made the same object meanwhile, as far as its id tells.
-    SNAP_TRY_SYS(const UniqueFd own, sys::OpenAt(pins_, pin.name.c_str(), O_RDONLY | O_NOFOLLOW), "open object {}", Quote(path));
-    const Result<UniqueFd> other = store_.Open(id);
-    bool equal = false;
-    if (other.ok()) {
-      SNAP_TRY(equal, SameData(own, *other, id.size));
-    }
-    if (!equal) return MakeError(ErrorCode::kBusy, "name object {}: another import has just changed it", Quote(path));
-    // Ours would be lost with the pins; theirs must not be lost with their removal.
-    const std::string name = std::to_string(next_name_++);
-    SNAP_TRY_SYS_VOID(sys::LinkAt(store_.directory(), path.c_str(), pins_, name.c_str()), "pin object {}", Quote(path));
-    SNAP_TRY_SYS_VOID(sys::RenameAt(pins_, name.c_str(), pins_, pin.name.c_str()), "pin object {}", Quote(path));
+    SNAP_TRY(const bool linked, PublishOne(id, pin));
+    if (linked) added.push_back(id);
   }
   SNAP_FAULT_POINT("objects.published");
   if (sync && !added.empty()) return store_.SyncNames(added);

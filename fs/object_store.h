@@ -94,6 +94,7 @@ class ObjectStage {
     std::string name;  // in pins_
   };
   std::string NewName();
+  Result<bool> PublishOne(const ObjectId& id, const Pin& pin);
   /// Finds the object that has these bytes, here or in the store, and pins it. `same` compares an open candidate. One in the
   /// store that is not what its id says is damaged: its id is free.
   using Same = std::function<Result<bool>(FdRef candidate)>;
