@@ -50,12 +50,6 @@ struct Opened {
   bool keep_cache = false;  ///< what the kernel has cached of the file is still right
 };
 
-struct DirectoryOpened {
-  HandleId handle = 0;
-  bool cache = false;       ///< the kernel may keep the listing
-  bool keep_cache = false;  ///< and what it kept is still right
-};
-
 /// Registers files for passthrough with the kernel; the session's.
 class BackingFiles {
  public:
@@ -127,8 +121,6 @@ class UnionFs {
                          unsigned flags);
 
   // --- files. `flags` are open(2)'s.
-  /// Errors besides: ESTALE when the file must become another node (it is open for passthrough below, and is to be written): the
-  /// kernel looks the path up again and asks once more.
   SysResult<Opened> OpenFile(NodeId node, int flags);
   struct Created {
     Entry entry;
@@ -148,15 +140,14 @@ class UnionFs {
                               uint64_t out_offset, size_t size);
 
   // --- directories
-  SysResult<DirectoryOpened> OpenDirectory(NodeId directory);
-  /// Calls for entries from `offset` on, '.' and '..' included, until `visit` returns false or they end. `handle` 0 as above.
+  /// Calls for entries behind `offset` (0, or a DirectoryEntry::next), '.' and '..' included, until `visit` returns false or they end.
+  /// There are no handles: an offset means the same whoever uses it when, and names that stay are seen once.
   using EntryVisitor = std::function<bool(const DirectoryEntry& entry)>;
-  SysResult<void> ReadDirectory(NodeId directory, HandleId handle, uint64_t offset, const EntryVisitor& visit);
+  SysResult<void> ReadDirectory(NodeId directory, uint64_t offset, const EntryVisitor& visit);
   /// The same with a lookup of every entry: '.' and '..' have node 0 and must not be forgotten. `visit` says whether the entry was
   /// taken; one that was not does not count as looked up. A name that has gone meanwhile is left out.
   using EntryPlusVisitor = std::function<bool(const DirectoryEntry& entry, const Entry& looked_up)>;
-  SysResult<void> ReadDirectoryPlus(NodeId directory, HandleId handle, uint64_t offset, const EntryPlusVisitor& visit);
-  void ReleaseDirectory(NodeId directory, HandleId handle);
+  SysResult<void> ReadDirectoryPlus(NodeId directory, uint64_t offset, const EntryPlusVisitor& visit);
   SysResult<void> FlushDirectory(NodeId directory);
 
   // --- xattrs
