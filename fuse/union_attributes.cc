@@ -37,8 +37,8 @@ SysResult<FileStat> UnionFs::Impl::Show(const NodeRef& node, FileStat on_disk, c
   st.st_ino = node->inode;
   // A merged directory's links are in several layers; 1 tells programs not to count.
   if (node->IsDirectory() && (options_.static_nlink || !node->directory->lowers.empty())) st.st_nlink = 1;
-  if (node->places.empty() && node->IsDirectory()) st.st_nlink = 0;
-  if (node->places.empty() && !node->IsDirectory() && upper == nullptr) st.st_nlink = 0;
+  // Removed, and held by whoever has it open: what is on disk may still have its name.
+  if (node->places.empty() && node != root_ && (node->IsDirectory() || upper == nullptr)) st.st_nlink = 0;
   return on_disk;
 }
 

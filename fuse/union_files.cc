@@ -272,7 +272,7 @@ UnionFs::Counts UnionFs::counts() const {
     const std::lock_guard lock(shard.mutex);
     counts.handles += shard.files.size();
   }
-  counts.directory_descriptors = impl_->fds_.open_count();
+  counts.directory_descriptors = impl_->fds_->open_count();
   counts.detached_descriptors = impl_->detached_.load(std::memory_order_relaxed);
   return counts;
 }

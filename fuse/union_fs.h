@@ -20,6 +20,7 @@
 
 #include "fs/base/result.h"
 #include "fs/base/unique_fd.h"
+#include "fuse/dir_fds.h"
 #include "fuse/layer.h"
 #include "fuse/union_options.h"
 
@@ -94,10 +95,12 @@ class UnionFs {
     UniqueFd upper;  ///< directory that receives changes
     UniqueFd work;   ///< empty directory on the same file system; temporary files are in `work/work` as overlayfs has them
   };
-  /// Layers top first, at least one, or none with an upper. `backing` (may be nullptr: never passthrough) outlives the union.
-  /// Empties the work directory. Errors: kInvalidArgument, kBusy (upper used by another mount), kIo, kUnsupported.
+  /// Layers top first, at least one, or none with an upper; `fds` is what they were opened with. `backing` (nullptr: never passthrough)
+  /// outlives the union. Empties the work directory. Errors: kInvalidArgument, kBusy (upper used by another mount), kIo, kUnsupported.
   static Result<std::unique_ptr<UnionFs>> Open(std::vector<Layer> layers_top_first, std::optional<Upper> upper,
-                                               const UnionOptions& options, BackingFiles* backing);
+                                               const UnionOptions& options, std::shared_ptr<DirFds> fds, BackingFiles* backing);
+  /// For Open: as many descriptors as `options` or the process' limit allow.
+  static std::shared_ptr<DirFds> MakeDirFds(const UnionOptions& options);
   UnionFs(const UnionFs&) = delete;
   UnionFs& operator=(const UnionFs&) = delete;
   ~UnionFs();

@@ -47,7 +47,7 @@ using OpenFileRef = std::shared_ptr<OpenedFile>;
 
 class UnionFs::Impl {
  public:
-  Impl(const UnionOptions& options, BackingFiles* backing);
+  Impl(const UnionOptions& options, std::shared_ptr<DirFds> fds, BackingFiles* backing);
   Result<void> Open(std::vector<Layer> layers_top_first, std::optional<UnionFs::Upper> upper);
 
   // --- union_nodes.cc
@@ -174,7 +174,7 @@ class UnionFs::Impl {
   uint64_t listing_seed_ = 0;
 
   // Own synchronisation.
-  DirFds fds_;  // before what has slots in it
+  std::shared_ptr<DirFds> fds_;  // before what has slots in it
   NodeTable table_;
   std::shared_mutex tree_mutex_;
   NodeRef root_;

@@ -51,7 +51,7 @@ SysResult<NodeRef> UnionFs::Impl::GetDirectory(NodeId id) const {
 
 NodeRef UnionFs::Impl::NewNode(mode_t type, uint64_t inode) {
   NodeRef node = std::make_shared<Node>(table_.NewId(), type, inode);
-  if (node->IsDirectory()) node->directory = std::make_unique<DirectoryState>(fds_);
+  if (node->IsDirectory()) node->directory = std::make_unique<DirectoryState>(*fds_);
   return node;
 }
 
@@ -223,7 +223,7 @@ SysResult<DirFds::Pin> UnionFs::Impl::UpperPin(const NodeRef& directory) {
     Impl& self;
     SysResult<DirFds::Pin> operator()(const NodeRef& node) {
       if (node == self.root_) return self.root_pin_;
-      return self.fds_.Get(node->directory->upper_fd, [&]() -> SysResult<UniqueFd> {
+      return self.fds_->Get(node->directory->upper_fd, [&]() -> SysResult<UniqueFd> {
         if (node->places.empty()) {
           if (!node->detached.valid()) return Errno(ENOENT);
           return sys::Dup(node->detached);

@@ -21,8 +21,8 @@ size_t DirectoryDescriptors(const UnionOptions& options) {
 
 }  // namespace
 
-UnionFs::Impl::Impl(const UnionOptions& options, BackingFiles* backing)
-    : options_(options), backing_(backing), fds_(DirectoryDescriptors(options)) {}
+UnionFs::Impl::Impl(const UnionOptions& options, std::shared_ptr<DirFds> fds, BackingFiles* backing)
+    : options_(options), backing_(backing), fds_(std::move(fds)) {}
 
 Result<void> UnionFs::Impl::Open(std::vector<Layer> layers_top_first, std::optional<UnionFs::Upper> upper) {
   layers_ = std::move(layers_top_first);
@@ -76,10 +76,15 @@ UnionFs::UnionFs(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 UnionFs::~UnionFs() = default;
 
 Result<std::unique_ptr<UnionFs>> UnionFs::Open(std::vector<Layer> layers_top_first, std::optional<Upper> upper,
-                                               const UnionOptions& options, BackingFiles* backing) {
-  auto impl = std::make_unique<Impl>(options, backing);
+                                               const UnionOptions& options, std::shared_ptr<DirFds> fds,
+                                               BackingFiles* backing) {
+  auto impl = std::make_unique<Impl>(options, std::move(fds), backing);
   SNAP_TRY_VOID(impl->Open(std::move(layers_top_first), std::move(upper)));
   return std::unique_ptr<UnionFs>(new UnionFs(std::move(impl)));
+}
+
+std::shared_ptr<DirFds> UnionFs::MakeDirFds(const UnionOptions& options) {
+  return std::make_shared<DirFds>(DirectoryDescriptors(options));
 }
 
 const UnionTraits& UnionFs::traits() const { return impl_->traits_; }
