@@ -1,6 +1,6 @@
 // DirFds: descriptors of directories, opened when they are used and bounded in number.
-// Invariant: not more than the capacity are open, but for those in use at this moment; a union over 100,000 directories needs no
-// more descriptors than one over ten.
+// Invariant: not more than the capacity are open, but for those in use at this moment; a union over 100,000 directories needs
+// no more descriptors than one over ten.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// Layers are read from the top, and a name is settled by the first that says anything about it: whiteouts take part as items that
-// are left out at the end. Only directories go on collecting, until something else has their name.
+// Layers are read from the top, and a name is settled by the first that says anything about it: whiteouts take part as items
+// that are left out at the end. Only directories go on collecting, until something else has their name.
 // Layers are hostile: names are hashed with a secret, so that nobody can make them collide.
 #include "fuse/directory_view.h"
 

@@ -1,6 +1,6 @@
 // Layer: one read-only layer below the union, a directory tree or a packed image, as single names below directories.
-// Invariant: nothing here can change a layer: descriptors are for reading, names are never followed when they are symlinks, and no
-// path of more than one component is ever resolved.
+// Invariant: nothing here can change a layer: descriptors are for reading, names are never followed when they are symlinks, and
+// no path of more than one component is ever resolved.
 #pragma once
 
 #include <sys/stat.h>
