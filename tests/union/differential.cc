@@ -3,7 +3,7 @@
 // program.
 //   usage: differential PROGRAM [--seed N] [--rounds N] [--operations N] [--compare-every N] [--layers N]
 //   [--until STEP]
-//                       [--directory DIR] [--oracle PROGRAM] [--minimise] [--log]
+//                       [--directory DIR] [--oracle PROGRAM] [--minimise] [--ignore TEXT]... [--log]
 // PROGRAM: as in union_mount.h. A round is a fresh set of layers with `--operations` on it; round i of seed N
 // is round 0 of seed N+i, so what a failure prints is enough to repeat it. --until ends there with the
 // comparison of the trees; --minimise leaves out operations and lower files while the failure stays, and
@@ -29,6 +29,7 @@
 #include <iterator>
 #include <optional>
 #include <thread>
+#include <utility>
 
 #include "tests/union/known_differences.h"
 #include "tests/union/layers.h"
@@ -48,12 +49,31 @@ struct Settings {
   int rounds = 1, layers = 8;
   int64_t operations = 5000, compare_every = 1000, until = -1;
   bool minimise = false, log = false;
+  std::vector<std::string> ignored;
 };
 
 /// What is wrong, and a short form that says whether two failures are the same.
 struct Failure {
   int64_t step = 0;  ///< how many operations had been run
   std::string signature, message, path;
+};
+
+/// Keeps the first failure that is not to be ignored.
+class Findings {
+ public:
+  explicit Findings(const std::vector<std::string>& ignored) : ignored_(ignored) {}
+  void Add(Failure failure) {
+    const bool ignore = std::any_of(ignored_.begin(), ignored_.end(), [&](const std::string& text) {
+      return failure.signature.find(text) != std::string::npos;
+    });
+    if (!ignore && !first_) first_ = std::move(failure);
+  }
+  bool any() const { return first_.has_value(); }
+  std::optional<Failure> first() const { return first_; }
+
+ private:
+  const std::vector<std::string>& ignored_;
+  std::optional<Failure> first_;
 };
 
 /// What is done in a round: replayed from these, it is the same round.
@@ -86,49 +106,47 @@ void WatchForHangs() {
   }).detach();
 }
 
-/// `program` shows `other`.
-std::optional<Failure> CompareTrees(const Tree& kernel, const Tree& other, time_t started,
-                                    const std::string& what, const std::string& program) {
-  const auto fail = [&](const std::string& path, const std::string& kind, const std::string& detail) {
-    return Failure{0, "tree: " + kind, fmt::format("{}: '{}': {}: {}", what, Printable(path), kind, detail),
-                   path};
+/// `program` shows `other`; `what` is where, and begins the short form.
+void CompareTrees(const Tree& kernel, const Tree& other, time_t started, const std::string& what,
+                  const std::string& program, Findings& findings) {
+  const auto add = [&](const std::string& path, const std::string& kind, const std::string& detail) {
+    findings.Add(
+        {0, what + ": " + kind, fmt::format("{}: '{}': {}: {}", what, Printable(path), kind, detail), path});
   };
   for (const auto& [path, record] : other) {
+    if (!kernel.contains(path)) add(path, "extra", Describe(record));
     for (const std::string& contradiction : record.contradictions) {
-      if (MayContradict(program, contradiction) == nullptr)
-        return fail(path, "contradiction", Describe(record));
+      if (MayContradict(program, contradiction) == nullptr) add(path, "contradiction", Describe(record));
     }
   }
   for (const auto& [path, record] : kernel) {
     const auto found = other.find(path);
-    if (found == other.end()) return fail(path, "missing", "oracle has " + Describe(record));
+    if (found == other.end()) {
+      add(path, "missing", "oracle has " + Describe(record));
+      continue;
+    }
     for (const std::string& field : DifferentFields(record, found->second, started)) {
       if (MayDiffer(field, record, found->second) != nullptr) continue;
-      return fail(path, field,
-                  fmt::format("\n    oracle {}\n    other  {}", Describe(record), Describe(found->second)));
+      add(path, field,
+          fmt::format("\n    oracle {}\n    other  {}", Describe(record), Describe(found->second)));
     }
   }
-  for (const auto& [path, record] : other) {
-    if (!kernel.contains(path)) return fail(path, "extra", Describe(record));
-  }
-  return std::nullopt;
 }
 
 /// Names that the oracle shows as one file are one file.
-std::optional<Failure> CompareLinks(const Tree& kernel, const Tree& other) {
+void CompareLinks(const Tree& kernel, const Tree& other, Findings& findings) {
   std::map<uint64_t, std::pair<uint64_t, std::string>> pairs;
   for (const auto& [path, record] : kernel) {
-    const uint64_t inode = other.at(path).inode;
+    const auto found = other.find(path);
+    if (found == other.end()) continue;
+    const uint64_t inode = found->second.inode;
     const auto [entry, fresh] = pairs.emplace(record.inode, std::pair(inode, path));
-    if (!fresh && entry->second.first != inode) {
-      return Failure{
-          0, "tree: link",
-          fmt::format("'{}' and '{}' are one file for the oracle only (st_ino {} and {})",
-                      Printable(entry->second.second), Printable(path), entry->second.first, inode),
-          path};
-    }
+    if (fresh || entry->second.first == inode) continue;
+    findings.Add({0, "tree: link",
+                  fmt::format("'{}' and '{}' are one file for the oracle only (st_ino {} and {})",
+                              Printable(entry->second.second), Printable(path), entry->second.first, inode),
+                  path});
   }
-  return std::nullopt;
 }
 
 class Round {
@@ -153,7 +171,7 @@ class Round {
       if (before[i] == after[i]) continue;
       const auto [old_line, new_line] =
           std::mismatch(before[i].begin(), before[i].end(), after[i].begin(), after[i].end());
-      // Worse than whatever else was seen.
+      // Worse than whatever else was seen, and never ignored.
       return Failure{failure ? failure->step : static_cast<int64_t>(done->size()), "lower changed",
                      fmt::format("LOWER LAYER {} CHANGED:\n    before {}\n    after  {}", i,
                                  old_line == before[i].end() ? "-" : *old_line,
@@ -204,67 +222,64 @@ class Round {
 
   std::optional<Failure> RunMounted(const std::function<std::optional<Operation>()>& next,
                                     OperationSource* source, std::vector<Operation>* done) {
+    Findings findings(settings_.ignored);
     UnionMount a = Mounted(settings_.oracle, "a/u", "a/w", "a/m");
     UnionMount b = Mounted(settings_.program, "b/u", "b/w", "b/m");
-    Tree last;
     {
       Side side_a(a.mountpoint(), started_), side_b(b.mountpoint(), started_);
-      if (auto failure = Compare(side_a, side_b, source)) return failure;
-      while (const std::optional<Operation> operation = next()) {
+      Compare(side_a, side_b, source, findings);
+      while (!findings.any()) {
+        const std::optional<Operation> operation = next();
+        if (!operation) break;
         done->push_back(*operation);
         ++g_progress;
         g_doing = Describe(*operation);
-        if (auto failure = Step(*operation, side_a, side_b, a, b, source))
-          return At(std::move(*failure), *done);
-        if (static_cast<int64_t>(done->size()) % settings_.compare_every == 0) {
-          if (auto failure = Compare(side_a, side_b, source)) return At(std::move(*failure), *done);
-        }
+        Step(*operation, side_a, side_b, a, b, source, findings);
+        if (static_cast<int64_t>(done->size()) % settings_.compare_every == 0)
+          Compare(side_a, side_b, source, findings);
       }
-      if (auto failure = Compare(side_a, side_b, source)) return At(std::move(*failure), *done);
-      last = last_a_;
+      if (!findings.any()) Compare(side_a, side_b, source, findings);
     }
-    if (auto failure = AfterUnmount(std::move(a), std::move(b), last)) return At(std::move(*failure), *done);
-    return std::nullopt;
-  }
-
-  static Failure At(Failure failure, const std::vector<Operation>& done) {
-    failure.step = static_cast<int64_t>(done.size());
+    if (!findings.any()) AfterUnmount(std::move(a), std::move(b), findings);
+    std::optional<Failure> failure = findings.first();
+    if (failure) failure->step = static_cast<int64_t>(done->size());
     return failure;
   }
 
-  std::optional<Failure> Step(const Operation& operation, Side& side_a, Side& side_b, UnionMount& a,
-                              UnionMount& b, OperationSource* source) {
+  void Step(const Operation& operation, Side& side_a, Side& side_b, UnionMount& a, UnionMount& b,
+            OperationSource* source, Findings& findings) {
     if (operation.kind == Kind::kDropCaches) {
       for (UnionMount* mount : {&a, &b}) {
         const Result<void> dropped = mount->DropCaches();
-        if (!dropped.ok()) return Failure{0, "drop caches", dropped.error().message(), ""};
+        if (!dropped.ok()) findings.Add({0, "drop caches", dropped.error().message(), ""});
       }
-      return std::nullopt;
+      return;
     }
     const Outcome want = side_a.Run(operation);
     const Outcome got = side_b.Run(operation);
     if (source != nullptr) source->Note(operation, want);
     ForgetNumbers(operation);
-    if (settings_.log)
+    if (settings_.log) {
       fmt::print("{:6} {} = {} {}\n", ++logged_, Describe(operation), want.result,
                  want.detail.substr(0, 100));
-    if (!got.broken.empty()) {
-      return Failure{0, fmt::format("{} broken", KindName(operation.kind)),
-                     fmt::format("{}: {}", Describe(operation), got.broken), operation.path};
     }
-    if (want.result == got.result && want.detail == got.detail) return std::nullopt;
-    if (MayDiffer(operation, want, got) != nullptr) return std::nullopt;
+    if (!got.broken.empty()) {
+      findings.Add({0, fmt::format("{} broken", KindName(operation.kind)),
+                    fmt::format("{}: {}", Describe(operation), got.broken), operation.path});
+    }
+    if (want.result == got.result && want.detail == got.detail) return;
+    if (MayDiffer(operation, want, got) != nullptr) return;
     const auto text = [](const Outcome& outcome) {
       return outcome.result < 0 ? std::string(strerrorname_np(static_cast<int>(-outcome.result)))
                                 : fmt::format("{}", outcome.result);
     };
     const bool by_result = want.result != got.result;
-    return Failure{0,
-                   fmt::format("{}: {} instead of {}", KindName(operation.kind),
-                               by_result ? text(got) : "other", by_result ? text(want) : "detail"),
-                   fmt::format("{}\n    oracle {} {}\n    other  {} {}", Describe(operation), text(want),
-                               want.detail, text(got), got.detail),
-                   operation.path};
+    findings.Add({0,
+                  fmt::format("{}: {} instead of {}", KindName(operation.kind),
+                              by_result ? text(got) : "other", by_result ? text(want) : "detail"),
+                  fmt::format("{}\n    oracle {} {}\n    other  {} {}", Describe(operation), text(want),
+                              want.detail, text(got), got.detail),
+                  operation.path});
   }
 
   // Names that now may be other files: their numbers need not stay.
@@ -292,100 +307,95 @@ class Round {
     }
   }
 
-  std::optional<Failure> CompareNumbers(const Tree& kernel, const Tree& other) {
-    std::optional<Failure> failure;
+  void CompareNumbers(const Tree& kernel, const Tree& other, Findings& findings) {
     for (const auto& [path, numbers] : numbers_) {
       const auto now_a = kernel.find(path), now_b = other.find(path);
       if (now_a == kernel.end() || now_b == other.end()) continue;
       if (now_a->second.inode == numbers.first && now_b->second.inode != numbers.second) {
-        failure = Failure{0, "tree: st_ino",
-                          fmt::format("'{}': st_ino was {}, is {}; the oracle's stayed; {}", Printable(path),
-                                      numbers.second, now_b->second.inode, Describe(now_b->second)),
-                          path};
+        findings.Add({0, "tree: st_ino",
+                      fmt::format("'{}': st_ino was {}, is {}; the oracle's stayed; {}", Printable(path),
+                                  numbers.second, now_b->second.inode, Describe(now_b->second)),
+                      path});
       }
     }
     numbers_.clear();
     for (const auto& [path, record] : kernel) {
-      if (const auto found = other.find(path); found != other.end())
+      if (const auto found = other.find(path); found != other.end()) {
         numbers_[path] = {record.inode, found->second.inode};
+      }
     }
-    return failure;
   }
 
-  std::optional<Failure> Compare(Side& side_a, Side& side_b, OperationSource* source) {
+  void Compare(Side& side_a, Side& side_b, OperationSource* source, Findings& findings) {
     g_doing = "reading the tree";
     last_a_ = ReadTree(side_a.root());
     ++g_progress;
-    Tree tree_b = ReadTree(side_b.root());
+    const Tree tree_b = ReadTree(side_b.root());
     ++g_progress;
     if (source != nullptr) source->Refresh(last_a_);
-    if (auto failure = CompareTrees(last_a_, tree_b, started_, "tree", settings_.program)) return failure;
-    if (auto failure = CompareLinks(last_a_, tree_b)) return failure;
-    return CompareNumbers(last_a_, tree_b);
+    CompareTrees(last_a_, tree_b, started_, "tree", settings_.program, findings);
+    CompareLinks(last_a_, tree_b, findings);
+    CompareNumbers(last_a_, tree_b, findings);
   }
 
-  // Whatever is left: the servers' ends, the work directories, each upper under the other program, numbers
-  // over a remount.
-  std::optional<Failure> AfterUnmount(UnionMount a, UnionMount b, const Tree& tree) {
+  // Whatever is left: the servers' ends, the work directory, each upper under the other program, numbers over
+  // a remount.
+  void AfterUnmount(UnionMount a, UnionMount b, Findings& findings) {
     g_doing = "unmounting";
     for (UnionMount* mount : {&a, &b}) {
       const Result<void> unmounted = mount->Unmount();
       ++g_progress;
-      if (!unmounted.ok()) return Failure{0, "unmount", unmounted.error().message(), ""};
+      if (!unmounted.ok()) {
+        findings.Add({0, "unmount", unmounted.error().message(), ""});
+        return;
+      }
     }
-    g_doing = "mounting the other's upper";
-    std::map<std::string, std::pair<uint64_t, uint64_t>> numbers = std::move(numbers_);
-    numbers_.clear();
+    const auto numbers = std::exchange(numbers_, {});
     struct Crossing {
       const std::string& program;
       const char *upper, *what;
+      bool remount;  // of the same upper under the same program
     };
     for (const Crossing& crossing :
-         {Crossing{settings_.oracle, "b/u", "the other's upper under the oracle"},
-          Crossing{settings_.program, "b/u", "its own upper after a remount"},
-          Crossing{settings_.program, "a/u", "the oracle's upper under the other"}}) {
+         {Crossing{settings_.oracle, "b/u", "the other's upper under the oracle", false},
+          Crossing{settings_.program, "b/u", "its own upper after a remount", true},
+          Crossing{settings_.program, "a/u", "the oracle's upper under the other", false}}) {
+      g_doing = crossing.what;
       files::remove_all(dir_ + "/x/w");
       files::create_directories(dir_ + "/x/w");
       UnionMount mount = Mounted(crossing.program, crossing.upper, "x/w", "x/m");
       const Tree seen = ReadTree(mount.mountpoint());
       const Result<void> unmounted = mount.Unmount();
       ++g_progress;
-      if (!unmounted.ok()) return Failure{0, "unmount", unmounted.error().message(), ""};
-      if (auto failure = CompareTrees(tree, seen, started_, crossing.what, crossing.program)) {
-        failure->signature = std::string(crossing.what) + ": " + failure->signature;
-        return failure;
-      }
-      if (&crossing.program == &settings_.program && std::string_view(crossing.upper) == "b/u") {
-        for (const auto& [path, record] : seen) {
-          const auto known = numbers.find(path);
-          if (known == numbers.end() || known->second.second == record.inode) continue;
-          return Failure{0, "remount: st_ino",
-                         fmt::format("'{}': st_ino was {}, is {} after a remount; {}", Printable(path),
-                                     known->second.second, record.inode, Describe(record)),
-                         path};
-        }
+      if (!unmounted.ok()) findings.Add({0, "unmount", unmounted.error().message(), ""});
+      CompareTrees(last_a_, seen, started_, crossing.what, crossing.program, findings);
+      if (!crossing.remount || findings.any()) continue;
+      for (const auto& [path, record] : seen) {
+        const auto known = numbers.find(path);
+        if (known == numbers.end() || known->second.second == record.inode) continue;
+        findings.Add({0, "remount: st_ino",
+                      fmt::format("'{}': st_ino was {}, is {} after a remount; {}", Printable(path),
+                                  known->second.second, record.inode, Describe(record)),
+                      path});
       }
     }
-    if (auto failure = BogusWhiteouts()) return failure;
-    return std::nullopt;
+    FindBogusWhiteouts(findings);
   }
 
   // A whiteout in the upper hides something: leftovers are not seen, but fill the upper and confuse whoever
   // makes a layer of it.
-  std::optional<Failure> BogusWhiteouts() {
+  void FindBogusWhiteouts(Findings& findings) {
     const Tree upper = ReadTree(dir_ + "/b/u");
     UnionMount below = Mounted("kernel", "x/empty", "x/w2", "x/m");
     const Tree lower = ReadTree(below.mountpoint());
-    (void)below.Unmount();
+    (void)below.Unmount();  // detached otherwise
     for (const auto& [path, record] : upper) {
       const bool whiteout = S_ISCHR(record.mode) && record.device == 0;
-      if (whiteout && !lower.contains(path)) {
-        return Failure{0, "bogus whiteout",
-                       fmt::format("the upper has a whiteout '{}', and nothing is below it", Printable(path)),
-                       path};
-      }
+      if (!whiteout || lower.contains(path)) continue;
+      findings.Add({0, "bogus whiteout",
+                    fmt::format("the upper has a whiteout '{}', and nothing is below it", Printable(path)),
+                    path});
     }
-    return std::nullopt;
   }
 
   const Settings& settings_;
@@ -505,6 +515,8 @@ Settings Parse(int argc, char** argv) {
         settings.directory = value;
       } else if (argument == "--oracle") {
         settings.oracle = value;
+      } else if (argument == "--ignore") {
+        settings.ignored.push_back(value);
       } else {
         const int64_t number = std::strtoll(value.c_str(), nullptr, 10);
         if (argument == "--seed")
