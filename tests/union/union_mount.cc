@@ -139,6 +139,12 @@ Result<void> UnionMount::Unmount() {
   return {};
 }
 
+void UnionMount::ForgetServer() {
+  server_ = -1;
+  (void)umount2(mountpoint_.c_str(), MNT_DETACH);  // the namespace ends it in any case
+  mountpoint_.clear();
+}
+
 Result<void> UnionMount::DropCaches() {
   if (mount(nullptr, mountpoint_.c_str(), nullptr, MS_REMOUNT | kFlags, nullptr) != 0) {
     return Error(ErrorCode::kIo, fmt::format("remount: {}", strerror(errno)));

@@ -46,6 +46,8 @@ class UnionMount {
   /// Makes the kernel forget names and inodes of this mount that nobody uses (a remount does), so that it
   /// asks again.
   Result<void> DropCaches();
+  /// The caller has killed and reaped the server: what is left is the dead mount, which is detached.
+  void ForgetServer();
   /// -1: the kernel is the server.
   pid_t server() const { return server_; }
   const std::string& mountpoint() const { return mountpoint_; }
