@@ -40,7 +40,7 @@ class DirFds {
     std::mutex mutex_;
     Pin fd_;                          // guarded by mutex_
     std::atomic<bool> used_{false};   // since the eviction hand last passed
-    bool listed_ = false;             // guarded by DirFds::mutex_
+    bool listed_ = false;               // guarded by DirFds::mutex_
     std::list<Slot*>::iterator place_;  // valid while listed_
   };
 

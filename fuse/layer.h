@@ -4,6 +4,7 @@
 #pragma once
 
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -53,6 +54,12 @@ class LayerDir : public std::enable_shared_from_this<LayerDir> {
  public:
   virtual ~LayerDir() = default;
 
+  /// Layer::file_system of its layer.
+  virtual uint64_t file_system() const = 0;
+
+  /// statvfs(2) of what the layer lies in.
+  virtual SysResult<struct statvfs> StatFs() = 0;
+
   /// Everything but '.' and '..', in no order. Cost O(entries).
   virtual SysResult<std::vector<LayerName>> List() = 0;
 
@@ -80,8 +87,6 @@ struct Layer {
   std::shared_ptr<LayerDir> root;
   /// Distinguishes inode numbers: layers on one file system have the same number, a packed layer has its own. See InodeNumbers.
   uint64_t file_system = 0;
-  /// Of what the layer lies in; 255 where that is not known.
-  uint32_t name_max = 255;
 };
 
 }  // namespace snap::fuse

@@ -20,6 +20,7 @@
 
 #include "fs/base/result.h"
 #include "fs/base/unique_fd.h"
+#include "fuse/dir_fds.h"
 #include "fuse/layer.h"
 #include "fuse/union_options.h"
 
@@ -48,12 +49,6 @@ struct Opened {
   /// I/O goes to this file without asking us (FOPEN_PASSTHROUGH): a backing id of BackingFiles. 0: it comes here.
   int32_t backing_id = 0;
   bool keep_cache = false;  ///< what the kernel has cached of the file is still right
-};
-
-struct DirectoryOpened {
-  HandleId handle = 0;
-  bool cache = false;       ///< the kernel may keep the listing
-  bool keep_cache = false;  ///< and what it kept is still right
 };
 
 /// Registers files for passthrough with the kernel; the session's.
@@ -100,10 +95,12 @@ class UnionFs {
     UniqueFd upper;  ///< directory that receives changes
     UniqueFd work;   ///< empty directory on the same file system; temporary files are in `work/work` as overlayfs has them
   };
-  /// Layers top first, at least one, or none with an upper. `backing` (may be nullptr: never passthrough) outlives the union.
-  /// Empties the work directory. Errors: kInvalidArgument, kBusy (upper used by another mount), kIo, kUnsupported.
+  /// Layers top first, at least one, or none with an upper; `fds` is what they were opened with. `backing` (nullptr: never passthrough)
+  /// outlives the union. Empties the work directory. Errors: kInvalidArgument, kBusy (upper used by another mount), kIo, kUnsupported.
   static Result<std::unique_ptr<UnionFs>> Open(std::vector<Layer> layers_top_first, std::optional<Upper> upper,
-                                               const UnionOptions& options, BackingFiles* backing);
+                                               const UnionOptions& options, std::shared_ptr<DirFds> fds, BackingFiles* backing);
+  /// For Open: as many descriptors as `options` or the process' limit allow.
+  static std::shared_ptr<DirFds> MakeDirFds(const UnionOptions& options);
   UnionFs(const UnionFs&) = delete;
   UnionFs& operator=(const UnionFs&) = delete;
   ~UnionFs();
@@ -127,8 +124,6 @@ class UnionFs {
                          unsigned flags);
 
   // --- files. `flags` are open(2)'s.
-  /// Errors besides: ESTALE when the file must become another node (it is open for passthrough below, and is to be written): the
-  /// kernel looks the path up again and asks once more.
   SysResult<Opened> OpenFile(NodeId node, int flags);
   struct Created {
     Entry entry;
@@ -148,15 +143,14 @@ class UnionFs {
                               uint64_t out_offset, size_t size);
 
   // --- directories
-  SysResult<DirectoryOpened> OpenDirectory(NodeId directory);
-  /// Calls for entries from `offset` on, '.' and '..' included, until `visit` returns false or they end. `handle` 0 as above.
+  /// Calls for entries behind `offset` (0, or a DirectoryEntry::next), '.' and '..' included, until `visit` returns false or they end.
+  /// There are no handles: an offset means the same whoever uses it when, and names that stay are seen once.
   using EntryVisitor = std::function<bool(const DirectoryEntry& entry)>;
-  SysResult<void> ReadDirectory(NodeId directory, HandleId handle, uint64_t offset, const EntryVisitor& visit);
+  SysResult<void> ReadDirectory(NodeId directory, uint64_t offset, const EntryVisitor& visit);
   /// The same with a lookup of every entry: '.' and '..' have node 0 and must not be forgotten. `visit` says whether the entry was
   /// taken; one that was not does not count as looked up. A name that has gone meanwhile is left out.
   using EntryPlusVisitor = std::function<bool(const DirectoryEntry& entry, const Entry& looked_up)>;
-  SysResult<void> ReadDirectoryPlus(NodeId directory, HandleId handle, uint64_t offset, const EntryPlusVisitor& visit);
-  void ReleaseDirectory(NodeId directory, HandleId handle);
+  SysResult<void> ReadDirectoryPlus(NodeId directory, uint64_t offset, const EntryPlusVisitor& visit);
   SysResult<void> FlushDirectory(NodeId directory);
 
   // --- xattrs

@@ -68,8 +68,6 @@ struct UnionOptions {
   std::optional<bool> user_xattr;
   /// Descriptors that may be kept open for directories; 0: a quarter of RLIMIT_NOFILE.
   size_t directory_descriptors = 0;
-  /// OPEN is never asked of us (see SessionTraits::no_open): files are opened when they are first read or written.
-  bool no_open = false;
 };
 
 }  // namespace snap::fuse

@@ -117,12 +117,15 @@ SysResult<void> WriteAll(FdRef fd, std::span<const std::byte> data) {
 
 SysResult<void> WriteAll(FdRef fd, std::string_view data) { return WriteAll(fd, std::as_bytes(std::span(data))); }
 
+SysResult<size_t> PWrite(FdRef fd, std::span<const std::byte> data, uint64_t offset) {
+  return CheckSize(RetryEintr([&] {
+    return ::pwrite(fd.get(), data.data(), std::min(data.size(), kMaxRead), static_cast<off_t>(offset));
+  }));
+}
+
 SysResult<void> PWriteAll(FdRef fd, std::span<const std::byte> data, uint64_t offset) {
   while (!data.empty()) {
-    SNAP_TRY(const size_t written, CheckSize(RetryEintr([&] {
-               return ::pwrite(fd.get(), data.data(), std::min(data.size(), kMaxRead),
-                               static_cast<off_t>(offset));
-             })));
+    SNAP_TRY(const size_t written, PWrite(fd, data, offset));
     data = data.subspan(written);
     offset += written;
   }
@@ -308,6 +311,12 @@ SysResult<struct statfs> FStatFs(FdRef fd) {
   return out;
 }
 
+SysResult<struct statvfs> FStatVfs(FdRef fd) {
+  struct statvfs out;
+  if (::fstatvfs(fd.get(), &out) < 0) return LastErrno();
+  return out;
+}
+
 SysResult<void> FChmod(FdRef fd, mode_t mode) { return Check(::fchmod(fd.get(), mode)); }
 SysResult<void> FChmodAt(FdRef dir, const char* path, mode_t mode) {
   return Check(::fchmodat(dir.get(), path, mode, 0));
@@ -319,8 +328,8 @@ SysResult<bool> IsMountPoint(FdRef dir, const char* path) {
   return (found->stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
-SysResult<void> FChownAt(FdRef dir, const char* path, uid_t uid, gid_t gid) {
-  return Check(::fchownat(dir.get(), path, uid, gid, AT_SYMLINK_NOFOLLOW));
+SysResult<void> FChownAt(FdRef dir, const char* path, uid_t uid, gid_t gid, int flags) {
+  return Check(::fchownat(dir.get(), path, uid, gid, flags | AT_SYMLINK_NOFOLLOW));
 }
 
 SysResult<void> FSetTimes(FdRef fd, const Times& times) {
@@ -328,9 +337,9 @@ SysResult<void> FSetTimes(FdRef fd, const Times& times) {
   return Check(::futimens(fd.get(), both));
 }
 
-SysResult<void> SetTimesAt(FdRef dir, const char* path, const Times& times) {
+SysResult<void> SetTimesAt(FdRef dir, const char* path, const Times& times, int flags) {
   const timespec both[2] = {times.access, times.modify};
-  return Check(::utimensat(dir.get(), path, both, AT_SYMLINK_NOFOLLOW));
+  return Check(::utimensat(dir.get(), path, both, flags | AT_SYMLINK_NOFOLLOW));
 }
 
 SysResult<void> FSetXattr(FdRef fd, const char* name, std::span<const std::byte> value, int flags) {
@@ -383,8 +392,9 @@ SysResult<std::vector<std::string>> FListXattr(FdRef fd) {
 
 SysResult<void> FRemoveXattr(FdRef fd, const char* name) { return Check(::fremovexattr(fd.get(), name)); }
 
-SysResult<void> SetXattrAt(FdRef dir, const char* name, const char* xattr, std::span<const std::byte> value) {
-  return Check(::lsetxattr(ProcPathAt(dir, name).c_str(), xattr, value.data(), value.size(), 0));
+SysResult<void> SetXattrAt(FdRef dir, const char* name, const char* xattr, std::span<const std::byte> value,
+                           int flags) {
+  return Check(::lsetxattr(ProcPathAt(dir, name).c_str(), xattr, value.data(), value.size(), flags));
 }
 
 SysResult<std::string> GetXattrAt(FdRef dir, const char* name, const char* xattr) {
@@ -395,6 +405,29 @@ SysResult<std::string> GetXattrAt(FdRef dir, const char* name, const char* xattr
 SysResult<std::vector<std::string>> ListXattrAt(FdRef dir, const char* name) {
   const std::string path = ProcPathAt(dir, name);
   return SplitNames(GetSized([&](char* buffer, size_t size) { return ::llistxattr(path.c_str(), buffer, size); }));
+}
+
+SysResult<void> RemoveXattrAt(FdRef dir, const char* name, const char* xattr) {
+  return Check(::lremovexattr(ProcPathAt(dir, name).c_str(), xattr));
+}
+
+// The link in /proc is followed, to the file that the descriptor holds.
+SysResult<void> PathFdSetXattr(FdRef path_fd, const char* xattr, std::span<const std::byte> value, int flags) {
+  return Check(::setxattr(ProcFdPath(path_fd).c_str(), xattr, value.data(), value.size(), flags));
+}
+
+SysResult<std::string> PathFdGetXattr(FdRef path_fd, const char* xattr) {
+  const std::string path = ProcFdPath(path_fd);
+  return GetSized([&](char* buffer, size_t size) { return ::getxattr(path.c_str(), xattr, buffer, size); });
+}
+
+SysResult<std::vector<std::string>> PathFdListXattr(FdRef path_fd) {
+  const std::string path = ProcFdPath(path_fd);
+  return SplitNames(GetSized([&](char* buffer, size_t size) { return ::listxattr(path.c_str(), buffer, size); }));
+}
+
+SysResult<void> PathFdRemoveXattr(FdRef path_fd, const char* xattr) {
+  return Check(::removexattr(ProcFdPath(path_fd).c_str(), xattr));
 }
 
 SysResult<void> Flock(FdRef fd, int operation) {
@@ -411,6 +444,30 @@ SysResult<void> SpreadSubdirectories(FdRef dir) {
   if ((flags & FS_TOPDIR_FL) != 0) return {};
   flags |= FS_TOPDIR_FL;
   return Check(::ioctl(dir.get(), FS_IOC_SETFLAGS, &flags));
+}
+
+SysResult<FileHandle> NameToHandle(FdRef dir, const char* name) {
+  alignas(file_handle) std::array<char, sizeof(file_handle) + MAX_HANDLE_SZ> buffer{};
+  auto* const handle = reinterpret_cast<file_handle*>(buffer.data());
+  handle->handle_bytes = MAX_HANDLE_SZ;
+  int mount_id = 0;
+  if (::name_to_handle_at(dir.get(), name, handle, &mount_id, AT_EMPTY_PATH) < 0) return LastErrno();
+  return FileHandle{handle->handle_type, std::string(buffer.data() + sizeof(file_handle), handle->handle_bytes)};
+}
+
+SysResult<std::array<char, 16>> FileSystemUuid(FdRef dir) {
+  // Newer than Debian 12's headers: struct fsuuid2 of linux/fs.h (6.9).
+  struct Uuid2 {
+    uint8_t size;
+    std::array<char, 16> uuid;
+  };
+  SNAP_TRY(const UniqueFd readable, OpenAt(dir, ".", O_RDONLY | O_DIRECTORY | O_NONBLOCK));
+  Uuid2 answer{};
+  if (::ioctl(readable.get(), _IOR(0x15, 0, Uuid2), &answer) < 0) {
+    return errno == ENOTTY || errno == EINVAL ? Errno(EOPNOTSUPP) : LastErrno();
+  }
+  if (answer.size != answer.uuid.size()) return Errno(EOPNOTSUPP);
+  return answer.uuid;
 }
 
 bool IsTerminal(FdRef fd) { return ::isatty(fd.get()) == 1; }

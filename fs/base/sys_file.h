@@ -5,8 +5,10 @@
 
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -54,6 +56,8 @@ SysResult<std::string> ReadFileAt(FdRef dir, const char* path, size_t max_bytes)
 SysResult<uint64_t> Seek(FdRef fd, int64_t offset, int whence);
 SysResult<void> Truncate(FdRef fd, uint64_t size);
 SysResult<void> Fallocate(FdRef fd, int mode, uint64_t offset, uint64_t size);
+/// One pwrite(2); may be short.
+SysResult<size_t> PWrite(FdRef fd, std::span<const std::byte> data, uint64_t offset);
 /// copy_file_range(2) at explicit offsets; 0 at end of input.
 SysResult<size_t> CopyFileRange(FdRef in, uint64_t in_offset, FdRef out, uint64_t out_offset, size_t size);
 
@@ -98,15 +102,16 @@ SysResult<struct statx> StatX(FdRef dir, const char* path, int flags, unsigned m
 /// Whether `path` (not followed) is the root of a mount. Errors: ENOENT.
 SysResult<bool> IsMountPoint(FdRef dir, const char* path);
 SysResult<struct statfs> FStatFs(FdRef fd);
+SysResult<struct statvfs> FStatVfs(FdRef fd);
 SysResult<void> FChmod(FdRef fd, mode_t mode);
 SysResult<void> FChmodAt(FdRef dir, const char* path, mode_t mode);
 SysResult<void> FChown(FdRef fd, uid_t uid, gid_t gid);
-/// Without following symlinks.
-SysResult<void> FChownAt(FdRef dir, const char* path, uid_t uid, gid_t gid);
+/// Without following symlinks. `flags` may be AT_EMPTY_PATH.
+SysResult<void> FChownAt(FdRef dir, const char* path, uid_t uid, gid_t gid, int flags = 0);
 struct Times { timespec access, modify; };
 SysResult<void> FSetTimes(FdRef fd, const Times& times);
-/// Without following symlinks.
-SysResult<void> SetTimesAt(FdRef dir, const char* path, const Times& times);
+/// Without following symlinks. `flags` may be AT_EMPTY_PATH.
+SysResult<void> SetTimesAt(FdRef dir, const char* path, const Times& times, int flags = 0);
 
 /// xattrs of an open file.
 SysResult<void> FSetXattr(FdRef fd, const char* name, std::span<const std::byte> value, int flags = 0);
@@ -114,9 +119,16 @@ SysResult<std::string> FGetXattr(FdRef fd, const char* name);
 SysResult<std::vector<std::string>> FListXattr(FdRef fd);
 SysResult<void> FRemoveXattr(FdRef fd, const char* name);
 /// xattrs of a name in a directory, without following it when it is a symlink (works for symlinks and devices).
-SysResult<void> SetXattrAt(FdRef dir, const char* name, const char* xattr, std::span<const std::byte> value);
+SysResult<void> SetXattrAt(FdRef dir, const char* name, const char* xattr, std::span<const std::byte> value,
+                           int flags = 0);
 SysResult<std::string> GetXattrAt(FdRef dir, const char* name, const char* xattr);
 SysResult<std::vector<std::string>> ListXattrAt(FdRef dir, const char* name);
+SysResult<void> RemoveXattrAt(FdRef dir, const char* name, const char* xattr);
+/// xattrs of a file that is held by an O_PATH descriptor (not of a symlink).
+SysResult<void> PathFdSetXattr(FdRef path_fd, const char* xattr, std::span<const std::byte> value, int flags = 0);
+SysResult<std::string> PathFdGetXattr(FdRef path_fd, const char* xattr);
+SysResult<std::vector<std::string>> PathFdListXattr(FdRef path_fd);
+SysResult<void> PathFdRemoveXattr(FdRef path_fd, const char* xattr);
 
 // --- locks and misc ----------------------------------------------------------------------------------------------
 /// flock(2); `operation` is LOCK_SH or LOCK_EX, with LOCK_NB for EWOULDBLOCK instead of waiting.
@@ -126,6 +138,14 @@ SysResult<void> CloneFile(FdRef target, FdRef source);
 /// Sets FS_TOPDIR_FL (chattr +T): ext4 then spreads the directories made in `dir` over the disk instead of putting them
 /// beside it. EOPNOTSUPP or ENOTTY on file systems without such a flag.
 SysResult<void> SpreadSubdirectories(FdRef dir);
+/// name_to_handle_at(2) without following symlinks; "" is the descriptor itself. Errors: EOPNOTSUPP.
+struct FileHandle {
+  int type = 0;
+  std::string bytes;
+};
+SysResult<FileHandle> NameToHandle(FdRef dir, const char* name);
+/// FS_IOC_GETFSUUID of the file system that an open directory (O_PATH is enough) lies in. Errors: EOPNOTSUPP where it has or tells none.
+SysResult<std::array<char, 16>> FileSystemUuid(FdRef dir);
 bool IsTerminal(FdRef fd);
 /// "/proc/self/fd/N": for calls that only take a path.
 std::string ProcFdPath(FdRef fd);

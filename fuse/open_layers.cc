@@ -1,0 +1,49 @@
+// Everything is opened before the union is mounted, so that a layer below the mount point is not asked for through the union.
+#include "fuse/open_layers.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "fs/base/quote.h"
+#include "fs/base/sys_file.h"
+#include "fs/base/sys_mount.h"
+#include "fuse/tree_layer.h"
+
+namespace snap::fuse {
+namespace {
+
+/// The directory through a mount of its own that cannot be written, or nothing where that may not be made.
+UniqueFd ReadOnlyClone(FdRef directory) {
+  SysResult<UniqueFd> clone = sys::OpenTree(directory, "", OPEN_TREE_CLONE | AT_EMPTY_PATH);
+  if (!clone.ok()) return UniqueFd();
+  if (!sys::MountSetAttr(*clone, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOATIME, 0, 0, false).ok()) return UniqueFd();
+  return std::move(*clone);
+}
+
+Result<UniqueFd> OpenDirectory(const std::string& path, const char* what) {
+  SNAP_TRY_SYS(UniqueFd directory, sys::OpenAt(FdRef::Cwd(), path.c_str(), O_PATH | O_DIRECTORY), "open the {} directory {}", what,
+               Quote(path));
+  return directory;
+}
+
+}  // namespace
+
+Result<OpenedLayers> OpenLayers(const LayerPaths& paths, DirFds& fds) {
+  OpenedLayers opened;
+  for (const std::string& path : paths.lowers_top_first) {
+    SNAP_TRY(UniqueFd directory, OpenDirectory(path, "lower"));
+    if (UniqueFd clone = ReadOnlyClone(directory); clone.valid()) directory = std::move(clone);
+    SNAP_TRY(Layer layer, OpenTreeLayer(std::move(directory), fds));
+    opened.lowers_top_first.push_back(std::move(layer));
+  }
+  if (paths.upper) {
+    UnionFs::Upper upper;
+    SNAP_TRY(upper.upper, OpenDirectory(*paths.upper, "upper"));
+    SNAP_TRY_SYS(upper.work, sys::OpenAt(FdRef::Cwd(), paths.work->c_str(), O_RDONLY | O_DIRECTORY), "open the work directory {}",
+                 Quote(*paths.work));
+    opened.upper = std::move(upper);
+  }
+  return opened;
+}
+
+}  // namespace snap::fuse
