@@ -329,8 +329,10 @@ class Test {
 
   void AfterKill(UnionMount mount, const std::string& what, const std::vector<Tree>& allowed) {
     struct stat info {};
-    if (stat(mount.mountpoint().c_str(), &info) == 0 || errno != ENOTCONN)
-      Fail(what, "the dead mount does not answer ENOTCONN");
+    // A name that nobody has asked for: the kernel cannot know it.
+    if (stat((mount.mountpoint() + "/never-asked-for").c_str(), &info) == 0 || errno != ENOTCONN) {
+      Fail(what, fmt::format("the dead mount answers {}, not ENOTCONN", strerrorname_np(errno)));
+    }
     mount.ForgetServer();
     for (const std::string& program : {settings_.program, std::string("kernel")}) {
       UnionMount again = Mounted(program);
