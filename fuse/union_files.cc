@@ -30,6 +30,16 @@ SysResult<UniqueFd> UnionFs::Impl::OpenUpper(const NodeRef& node, int flags) {
   return file.Open(flags);
 }
 
+// Writing to a file with rights takes them from it, which is ours to do: the kernel writes to a backing file with our own privileges.
+SysResult<bool> UnionFs::Impl::CarriesRights(FdRef file) {
+  SNAP_TRY(const struct stat stat, sys::FStat(file));
+  if ((stat.st_mode & (S_ISUID | S_ISGID)) != 0) return true;
+  if ((stat.st_mode & 0111U) == 0) return false;
+  const SysResult<std::string> capability = sys::FGetXattr(file, "security.capability");
+  if (!capability.ok() && !(capability.error() == ENODATA) && !(capability.error() == EOPNOTSUPP)) return capability.error();
+  return capability.ok();
+}
+
 SysResult<Opened> UnionFs::Impl::FinishOpen(const NodeRef& node, OpenFileRef file) {
   FileState& state = node->file;
   Opened opened;
@@ -39,6 +49,10 @@ SysResult<Opened> UnionFs::Impl::FinishOpen(const NodeRef& node, OpenFileRef fil
       descriptor = file->upper;
     } else if (!writable()) {
       descriptor = file->lower->descriptor();
+    }
+    if (descriptor && state.passthrough_opens == 0 && writable()) {
+      SNAP_TRY(const bool rights, CarriesRights(*descriptor));
+      if (rights) descriptor = std::nullopt;
     }
     if (descriptor && state.passthrough_opens == 0) {
       const SysResult<int32_t> id = backing_->Register(*descriptor);

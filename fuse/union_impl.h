@@ -141,6 +141,8 @@ class UnionFs::Impl {
 
   // --- union_files.cc
   SysResult<OpenFileRef> HandleOf(HandleId handle);
+  /// Set-id bits or capabilities.
+  static SysResult<bool> CarriesRights(FdRef file);
   /// Decides who does the I/O of a file that was opened. The caller holds the node's mutex.
   SysResult<Opened> FinishOpen(const NodeRef& node, OpenFileRef file);
   /// What I/O on a node is done on: the handle's file, or (0) one opened for this call. `for_writing`: it is in the upper afterwards.
