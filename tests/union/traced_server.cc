@@ -107,16 +107,12 @@ TracedServer::End TracedServer::RunUntil(pid_t worker, int64_t kill_at) {
     const pid_t pid = waitpid(-1, &status, __WALL);
     if (pid < 0) break;
     if (WIFSTOPPED(status)) {
-      const bool interrupted = status >> 16 == PTRACE_EVENT_STOP;
-      if (interrupted) {
-        (void)Trace(PTRACE_DETACH, pid, 0, nullptr);  // ESRCH: it has ended
-        left.erase(pid);
-      } else {
-        Continue(pid, WSTOPSIG(status) == (SIGTRAP | 0x80) || status >> 16 != 0 ? 0 : WSTOPSIG(status));
-      }
-    } else {
-      left.erase(pid);
+      // Any stop will do: the interruption may show as the exit of the system call that was interrupted.
+      const bool signal = WSTOPSIG(status) != (SIGTRAP | 0x80) && status >> 16 == 0;
+      (void)Trace(PTRACE_DETACH, pid, 0,
+                  reinterpret_cast<void*>(static_cast<long>(signal ? WSTOPSIG(status) : 0)));  // NOLINT
     }
+    left.erase(pid);
   }
   return end;
 }
