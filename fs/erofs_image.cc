@@ -114,8 +114,8 @@ Result<void> ErofsImage::ReadInto(uint64_t offset, std::span<std::byte> buffer) 
 }
 
 Result<void> ErofsImage::HoldMetadata() {
-  const uint64_t start = xattr_offset_ == 0 ? meta_offset_ : std::min(meta_offset_, xattr_offset_);
-  const uint64_t size = bytes() - start;
+  const uint64_t start = metadata_offset();
+  const uint64_t size = metadata_bytes();
   if (size > kMaxHeld) {
     return MakeError(ErrorCode::kLimitExceeded, "EROFS image {}: {} bytes of metadata are too many",
                      Quote(name_), size);

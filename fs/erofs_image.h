@@ -53,6 +53,8 @@ class ErofsImage {
   Result<void> HoldMetadata();
   static constexpr uint64_t kMaxHeld = uint64_t{1} << 30U;  ///< about ten million files
   uint64_t held_bytes() const { return held_.size(); }
+  /// What HoldMetadata would read.
+  uint64_t metadata_bytes() const { return bytes() - metadata_offset(); }
 
   template <typename... Args>
   Error Corrupt(fmt::format_string<Args...> format, Args&&... args) const {
@@ -68,6 +70,9 @@ class ErofsImage {
 
  private:
   ErofsImage(FdRef file, std::string name) : file_(file), name_(std::move(name)) {}
+  uint64_t metadata_offset() const {
+    return xattr_offset_ == 0 || meta_offset_ < xattr_offset_ ? meta_offset_ : xattr_offset_;
+  }
   bool IsWithin(uint64_t offset, uint64_t size) const {
     return offset <= bytes() && size <= bytes() - offset;
   }

@@ -76,6 +76,7 @@ Result<void> CheckContent(const ErofsImage& image, ErofsInode& inode) {
     if (crosses || inode.body_offset + tail > image.bytes()) {
       return image.CorruptInode(inode.nid, "its inline data crosses a block");
     }
+    inode.tail_bytes = tail;
   }
   return {};
 }
@@ -201,7 +202,8 @@ Result<std::string> ReadTarget(const ErofsImage& image, const ErofsInode& inode)
   return target;
 }
 
-Result<std::vector<LayerTree::Run>> ReadRuns(const ErofsImage& image, const ErofsInode& inode) {
+Result<std::vector<LayerTree::Run>> ReadRuns(const ErofsImage& image, const ErofsInode& inode,
+                                             size_t max_runs) {
   std::vector<LayerTree::Run> runs;
   if (inode.size == 0) return runs;
   if (inode.chunk_bits == 0) {
@@ -230,6 +232,10 @@ Result<std::vector<LayerTree::Run>> ReadRuns(const ErofsImage& image, const Erof
           last.size += size;
           continue;
         }
+      }
+      if (runs.size() >= max_runs) {
+        return MakeError(ErrorCode::kLimitExceeded, "EROFS image {}: inode {} has more than {} runs of data",
+                         Quote(image.name()), inode.nid, max_runs);
       }
       runs.push_back({start, size, chunk.block, chunk.device});
     }

@@ -34,6 +34,7 @@ struct ErofsInode {
   uint64_t xattr_offset = 0;  ///< bytes, in the image
   uint64_t xattr_bytes = 0;
   uint64_t body_offset = 0;  ///< behind the xattrs
+  uint64_t tail_bytes = 0;   ///< of the content, at body_offset: what an inline layout has there
   unsigned chunk_bits = 0;   ///< 0: not in chunks
 
   /// Of devices: 0 for others.
@@ -54,8 +55,10 @@ Result<std::string> ReadTarget(const ErofsImage& image, const ErofsInode& inode)
 /// Bytes of chunk indexes; 0 when there are none.
 uint64_t ChunkIndexBytes(const ErofsInode& inode);
 
-/// Runs of a regular file: without holes and inline tail. Errors: kCorrupt, kIo. Cost: O(chunks).
-Result<std::vector<LayerTree::Run>> ReadRuns(const ErofsImage& image, const ErofsInode& inode);
+/// Runs of a regular file: without holes and inline tail. Errors: kCorrupt, kIo, kLimitExceeded for more than
+/// `max_runs`. Cost: O(chunks).
+Result<std::vector<LayerTree::Run>> ReadRuns(const ErofsImage& image, const ErofsInode& inode,
+                                             size_t max_runs = SIZE_MAX);
 
 /// Bytes of a regular file; `buffer` is within its size. Errors: kInvalidArgument for data on another device.
 Result<void> ReadData(const ErofsImage& image, const ErofsInode& inode, uint64_t offset,

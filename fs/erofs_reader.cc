@@ -38,6 +38,12 @@ Result<ErofsReader> ErofsReader::Open(FdRef image, std::string name) {
   return ErofsReader(std::make_unique<State>(State{std::move(opened)}));
 }
 
+Result<bool> ErofsReader::HoldMetadata(uint64_t max_bytes) {
+  if (state_->image.metadata_bytes() > max_bytes) return false;
+  SNAP_TRY_VOID(state_->image.HoldMetadata());
+  return true;
+}
+
 ErofsReader::NodeId ErofsReader::root() const { return state_->image.root(); }
 FdRef ErofsReader::image() const { return state_->image.file(); }
 unsigned ErofsReader::block_bits() const { return state_->image.block_bits(); }
@@ -56,6 +62,7 @@ Result<ErofsReader::Node> ErofsReader::Stat(NodeId node) const {
   out.links = inode.links;
   out.mtime = inode.mtime;
   out.size = inode.size;
+  out.tail_bytes = inode.tail_bytes;
   out.device = inode.device;
   return out;
 }
@@ -104,9 +111,9 @@ Result<std::vector<Xattr>> ErofsReader::Xattrs(NodeId node) const {
   return erofs::ReadXattrs(state_->image, inode);
 }
 
-Result<std::vector<LayerTree::Run>> ErofsReader::Runs(NodeId file) const {
+Result<std::vector<LayerTree::Run>> ErofsReader::Runs(NodeId file, size_t max_runs) const {
   SNAP_TRY(const ErofsInode inode, state_->InodeOf(file, FileType::kRegular, "regular file"));
-  return erofs::ReadRuns(state_->image, inode);
+  return erofs::ReadRuns(state_->image, inode, max_runs);
 }
 
 Result<size_t> ErofsReader::ReadFile(NodeId file, uint64_t offset, std::span<std::byte> buffer) const {

@@ -21,7 +21,7 @@
 
 namespace snap {
 
-/// Threads: safe (no state changes after Open).
+/// Threads: safe (no state changes after Open and HoldMetadata).
 class ErofsReader {
  public:
   using NodeId = uint64_t;
@@ -33,6 +33,7 @@ class ErofsReader {
     uint32_t uid = 0, gid = 0, links = 0;
     timespec mtime{};
     uint64_t size = 0;         ///< bytes; of directories: of their blocks
+    uint64_t tail_bytes = 0;   ///< of a regular file: this many at its end lie beside its inode and are in no run
     dev_t device = 0;
   };
   struct DirEntry {
@@ -47,6 +48,10 @@ class ErofsReader {
   ErofsReader(ErofsReader&&) noexcept;
   ErofsReader& operator=(ErofsReader&&) noexcept;
   ~ErofsReader();
+
+  /// Reads the metadata into memory when it has at most `max_bytes`: then no question but ReadFile needs a system call. Says
+  /// whether it did. Errors: kCorrupt, kIo. Threads: before others use the reader.
+  Result<bool> HoldMetadata(uint64_t max_bytes);
 
   NodeId root() const;
   FdRef image() const;
@@ -65,7 +70,8 @@ class ErofsReader {
   /// All of them, overlay.* included, full names.
   Result<std::vector<Xattr>> Xattrs(NodeId node) const;
   /// Where a regular file's data is: ascending; holes left out. Inline tails are not runs: see ReadFile.
-  Result<std::vector<LayerTree::Run>> Runs(NodeId file) const;
+  /// Errors besides: kLimitExceeded for more than `max_runs`.
+  Result<std::vector<LayerTree::Run>> Runs(NodeId file, size_t max_runs = SIZE_MAX) const;
   /// Data that is in this image (device 0) or a hole. Returns the bytes read, less than asked for only at the end of the file.
   /// Errors: kInvalidArgument for data on another device.
   Result<size_t> ReadFile(NodeId file, uint64_t offset, std::span<std::byte> buffer) const;

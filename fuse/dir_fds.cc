@@ -1,5 +1,6 @@
-// A clock: the hand passes over the open ones; who was used since the last time stays once more. Locks: a slot's, then the list's; a
-// slot that is evicted is only tried, so that no thread waits for a slot with the list locked.
+// A clock: the hand passes over the open ones; who was used again since the last time stays once more, so that a walk through
+// everything does not drive out what is in use. Locks: a slot's, then the list's; a slot that is evicted is only tried, so that
+// no thread waits for a slot with the list locked.
 #include "fuse/dir_fds.h"
 
 #include <algorithm>
@@ -12,8 +13,10 @@ DirFds::Slot::~Slot() { owner_.Drop(*this); }
 
 SysResult<DirFds::Pin> DirFds::Get(Slot& slot, const std::function<SysResult<UniqueFd>()>& open) {
   const std::lock_guard lock(slot.mutex_);
-  slot.used_.store(true, std::memory_order_relaxed);
-  if (slot.fd_ != nullptr) return slot.fd_;
+  if (slot.fd_ != nullptr) {
+    slot.used_.store(true, std::memory_order_relaxed);
+    return slot.fd_;
+  }
   SNAP_TRY(UniqueFd fd, open());
   slot.fd_ = std::make_shared<const UniqueFd>(std::move(fd));
   Admit(slot);
@@ -40,6 +43,7 @@ void DirFds::Admit(Slot& slot) {
     candidate.listed_ = false;
     hand_ = slots_.erase(hand_);
   }
+  slot.used_.store(false, std::memory_order_relaxed);
   slot.place_ = slots_.insert(hand_, &slot);
   slot.listed_ = true;
 }

@@ -1,6 +1,6 @@
 // DirFds: descriptors of directories, opened when they are used and bounded in number.
-// Invariant: not more than the capacity are open, but for those in use at this moment; a union over 100,000 directories needs no more
-// descriptors than one over ten.
+// Invariant: not more than the capacity are open, but for those in use at this moment; a union over 100,000 directories needs
+// no more descriptors than one over ten.
 #pragma once
 
 #include <atomic>
@@ -40,7 +40,7 @@ class DirFds {
     std::mutex mutex_;
     Pin fd_;                          // guarded by mutex_
     std::atomic<bool> used_{false};   // since the eviction hand last passed
-    bool listed_ = false;               // guarded by DirFds::mutex_
+    bool listed_ = false;             // guarded by DirFds::mutex_
     std::list<Slot*>::iterator place_;  // valid while listed_
   };
 
@@ -49,7 +49,7 @@ class DirFds {
   SysResult<Pin> Get(Slot& slot, const std::function<SysResult<UniqueFd>()>& open);
   /// Closes it, e.g. since the directory is gone.
   void Drop(Slot& slot);
-  /// How many are open now.
+  /// How many are open now, without those that were closed here while somebody had them.
   size_t open_count() const;
 
  private:
@@ -57,8 +57,8 @@ class DirFds {
 
   const size_t capacity_;
   mutable std::mutex mutex_;
-  std::list<Slot*> slots_;              // a clock: those with an open descriptor
-  std::list<Slot*>::iterator hand_;
+  std::list<Slot*> slots_;           // a clock: those with an open descriptor; guarded by mutex_
+  std::list<Slot*>::iterator hand_;  // guarded by mutex_
 };
 
 }  // namespace snap::fuse

@@ -12,8 +12,8 @@ class InodeNumbers {
   /// `primary`: the upper's file system, or the topmost layer's.
   explicit InodeNumbers(uint64_t primary) : primary_(primary) {}
 
-  /// Files of other file systems get numbers with the top bit set, which no disk file system uses. Two of them may be equal with the
-  /// probability of a 63-bit hash.
+  /// Files of other file systems get numbers with the top bit set, which no disk file system uses. Two of them may be equal with
+  /// the probability of a 63-bit hash.
   uint64_t Shown(uint64_t file_system, uint64_t inode) const {
     if (file_system == primary_) return inode;
     uint64_t hash = file_system * 0x9e3779b97f4a7c15U + inode;

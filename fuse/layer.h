@@ -1,6 +1,6 @@
 // Layer: one read-only layer below the union, a directory tree or a packed image, as single names below directories.
-// Invariant: nothing here can change a layer: descriptors are for reading, names are never followed when they are symlinks, and no
-// path of more than one component is ever resolved.
+// Invariant: nothing here can change a layer: descriptors are for reading, names are never followed when they are symlinks, and
+// no path of more than one component is ever resolved.
 #pragma once
 
 #include <sys/stat.h>
@@ -30,7 +30,8 @@ struct FileStat {
 /// What a directory of a layer says about a name. Whiteouts are listed as they are: see directory_view.h.
 struct LayerName {
   std::string name;
-  uint64_t inode = 0;  ///< st_ino; packed layers find the file by it, so hand it back as it was listed
+  /// st_ino. Packed layers find the file by it, so hand it back as it was listed; 0: it was not listed, the name is looked for.
+  uint64_t inode = 0;
   FileType type = FileType::kRegular;
 };
 

@@ -1,7 +1,6 @@
-// The flags say the byte order, and that any byte order may read it when nothing in the handle has one; the kernel writes the former.
+// The flags say the byte order, or that it does not matter when nothing in the handle has one; the kernel writes the former.
 #include "fuse/overlay_origin.h"
 
-#include <array>
 #include <bit>
 
 #include "fs/base/sys_file.h"
@@ -16,10 +15,8 @@ constexpr size_t kHeader = 5;  // version, magic, length, flags, type
 
 }  // namespace
 
-SysResult<std::string> EncodeOrigin(FdRef dir, const char* name) {
+SysResult<std::string> EncodeOrigin(FdRef dir, const char* name, const std::array<char, 16>& uuid) {
   SNAP_TRY(const sys::FileHandle handle, sys::NameToHandle(dir, name));
-  using Uuid = std::array<char, 16>;
-  SNAP_TRY(const Uuid uuid, sys::FileSystemUuid(dir));
   const size_t size = kHeader + uuid.size() + handle.bytes.size();
   if (size > 255 || handle.type < 0 || handle.type > 255) return Errno(EOPNOTSUPP);
   std::string origin;

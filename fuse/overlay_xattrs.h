@@ -1,13 +1,18 @@
-// OverlayXattrs: which xattrs belong to the union itself, and how those of an overlay inside it are stored beside them.
+// OverlayXattrs: which xattrs belong to the union itself, and how those that only look so are stored beside them.
 //   stored "trusted.overlay.overlay.X"  is shown as "trusted.overlay.X" (escaped, as the kernel's overlayfs does since 6.7)
 //   stored "trusted.overlay.X"          is the union's own and not shown
-// and the same with "user.overlay." in a union that marks there. Source: Documentation/filesystems/overlayfs.rst, "Nesting overlayfs
-// mounts".
+// and the same with "user.overlay." in a union that marks there; the other spelling is then anybody's. fuse-overlayfs' marks
+// ("user.fuseoverlayfs.") are always read, so nobody may set them. With XattrPermissions::kUser "security.*", which the
+// mounting user may not set, is stored as "user.containers.override_security.*"; other names of that beginning are not shown.
+// Invariant: what Shown says of a stored name, Stored turns back into that name, and the other way round.
+// Sources: Documentation/filesystems/overlayfs.rst, "Nesting overlayfs mounts"; fuse-overlayfs(1), "xattr_permissions".
 #pragma once
 
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include "fuse/union_options.h"
 
 namespace snap::fuse {
 
@@ -15,30 +20,22 @@ namespace snap::fuse {
 class OverlayXattrs {
  public:
   OverlayXattrs() = default;
-  explicit OverlayXattrs(bool user_xattr) : prefix_(user_xattr ? "user.overlay." : "trusted.overlay.") {}
+  explicit OverlayXattrs(bool user_xattr, XattrPermissions permissions = XattrPermissions::kOff)
+      : prefix_(user_xattr ? "user.overlay." : "trusted.overlay."), override_(permissions == XattrPermissions::kUser) {}
 
-  /// A stored name that is the union's own: not shown, not copied up.
-  bool IsInternal(std::string_view stored) const {
-    if (stored.starts_with("user.fuseoverlayfs.")) return true;
-    if (stored == "security.fuseoverlayfs.override_stat" || stored == "user.containers.override_stat") return true;
-    return stored.starts_with(prefix_) && !stored.substr(prefix_.size()).starts_with(kEscape);
-  }
+  /// A stored name that is the union's own: not shown, not copied up (but for IsOverrideXattr).
+  bool IsInternal(std::string_view stored) const { return !Shown(stored).has_value(); }
   /// nullopt: not shown.
-  std::optional<std::string> Shown(const std::string& stored) const {
-    if (IsInternal(stored)) return std::nullopt;
-    if (!stored.starts_with(prefix_)) return stored;
-    return std::string(prefix_) + stored.substr(prefix_.size() + kEscape.size());
-  }
-  /// nullopt: nobody but the union can have it.
-  std::optional<std::string> Stored(const std::string& shown) const {
-    if (shown.starts_with(prefix_)) return std::string(prefix_) + std::string(kEscape) + shown.substr(prefix_.size());
-    if (IsInternal(shown)) return std::nullopt;
-    return shown;
-  }
+  std::optional<std::string> Shown(std::string_view stored) const;
+  /// nullopt: nobody but the union can have it, or it would be longer than 255 bytes.
+  std::optional<std::string> Stored(std::string_view shown) const;
 
  private:
-  static constexpr std::string_view kEscape = "overlay.";
+  /// Names that only the union sets, whatever they would say.
+  bool IsReserved(std::string_view name) const;
+
   std::string_view prefix_ = "trusted.overlay.";
+  bool override_ = false;
 };
 
 }  // namespace snap::fuse

@@ -1,5 +1,5 @@
-// override_stat: owner, permissions and type of a file in an xattr, for users who cannot set the real ones ("xattr_permissions").
-//   uid:gid:mode[:type[:major:minor]]   decimal, mode octal, type one of dir file symlink pipe socket block-MAJ-MIN char-MAJ-MIN
+// override_stat: owner, permissions and type of a file in an xattr, for users who cannot set the real ones (xattr_permissions).
+//   uid:gid:mode[:type]   decimal, mode octal, type one of dir file symlink pipe socket block-MAJOR-MINOR char-MAJOR-MINOR
 // Source: containers/storage, "force_mask"; fuse-overlayfs(1), "xattr_permissions".
 #pragma once
 

@@ -37,7 +37,7 @@ Result<void> UnionFs::Impl::Open(std::vector<Layer> layers_top_first, std::optio
     root_pin_ = std::make_shared<const UniqueFd>(std::move(root));
   }
   const bool user_xattr = upper_ != nullptr ? upper_->user_xattr() : options_.user_xattr.value_or(own_uid_ != 0);
-  xattrs_ = OverlayXattrs(user_xattr);
+  xattrs_ = OverlayXattrs(user_xattr, options_.xattr_permissions);
   numbers_ = InodeNumbers(upper_ != nullptr ? upper_->device() : layers_.front().file_system);
 
   root_ = NewNode(S_IFDIR, 0);

@@ -354,6 +354,7 @@ SysResult<std::string> GetSized(Get get) {
   for (;;) {
     const ssize_t size = get(nullptr, 0);
     if (size < 0) return LastErrno();
+    if (size == 0) return std::string();
     std::string out(static_cast<size_t>(size), '\0');
     const ssize_t got = get(out.data(), out.size());
     if (got >= 0) {
