@@ -130,18 +130,19 @@ SysResult<void> UnionFs::Impl::EnsureUpperLocked(const NodeRef& node, uint64_t d
   }));
   if (type != S_IFLNK) SNAP_TRY_VOID(file.Chmod(stat.st.st_mode & 07777U));
 
-  // Whose copy it is. A copy of one of several names is a file of its own, as in the kernel's overlayfs without an index.
-  const bool keeps_number = node->IsDirectory() || stat.st.st_nlink <= 1;
+  // Whose copy it is. A copy of one of several names is a file of its own, so its origin is not told; its number stays what it was, since
+  // the kernel has it in its listings.
+  const bool only_name = node->IsDirectory() || stat.st.st_nlink <= 1;
   bool marked = false;
-  if (keeps_number) {  // refused on symlinks in the user namespace: then the number lasts as long as the node
+  if (only_name) {  // refused on symlinks in the user namespace: then the number lasts as long as the node
     const SysResult<std::string> origin =
         node->IsDirectory() ? node->directory->lowers.front()->OriginSelf() : node->lower_directory->OriginOf(node->lower_name);
     // An empty origin says "copied up from somewhere", which makes overlayfs filter whiteouts out of a directory.
     if (origin.ok() || node->IsDirectory()) {
       marked = file.SetXattr(upper_->MarkName("origin"), origin.ok() ? *origin : std::string()).ok();
     }
-    if (!node->IsDirectory()) marked = upper_->StoreNumber(file, node->inode).ok() || marked;
   }
+  if (!node->IsDirectory()) marked = upper_->StoreNumber(file, node->inode).ok() || marked;
   SNAP_TRY_VOID(file.SetTimes(stat.st.st_atim, stat.st.st_mtim));
   if (type == S_IFREG && !options_.is_volatile) SNAP_TRY_VOID(sys::Fsync(target));
 
@@ -155,16 +156,15 @@ SysResult<void> UnionFs::Impl::EnsureUpperLocked(const NodeRef& node, uint64_t d
     detached_.fetch_add(1, std::memory_order_relaxed);
   } else {
     if (marked && !node->IsDirectory()) SNAP_TRY_VOID(MarkImpure(place.directory));
+    SNAP_TRY(const FileStat before, StatOf(*parent, ""));
     if (unnamed.valid()) {
       SNAP_TRY_VOID(upper_->PlaceUnnamed(unnamed, *parent, place.name, false));
     } else {
       SNAP_TRY_VOID(upper_->Place(upper_->work(), prepared, node->IsDirectory(), *parent, place.name, false));
       prepared.clear();
     }
-    if (!keeps_number) {
-      SNAP_TRY(const FileStat made, StatOf(*parent, place.name.c_str()));
-      node->inode = NumberOf(made.st.st_dev, made.st.st_ino);
-    }
+    // Nothing has changed in the directory as anybody sees it. Should this fail, its times are those of the copy.
+    (void)UpperFile(parent, ".").SetTimes(before.st.st_atim, before.st.st_mtim);
   }
   node->has_origin = marked;
   node->upper.store(true, std::memory_order_release);

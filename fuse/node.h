@@ -89,8 +89,7 @@ struct Node {
 
   const NodeId id;
   const mode_t type;     ///< S_IF*
-  /// st_ino as shown. Only changes when a lower file that has several names is copied up: the copy is another file.
-  std::atomic<uint64_t> inode;
+  uint64_t inode;  ///< st_ino as shown; constant once the node is known to others
   std::atomic<uint64_t> lookups{0};
 
   /// Guards the rest but `directory`'s own parts. Held over a copy-up: whoever wants the same file waits, nobody else does.

@@ -68,11 +68,10 @@ SysResult<FileStat> UnionFs::Impl::Stat(const NodeRef& node) {
 SysResult<void> UnionFs::Impl::GiveOwner(const UpperFile& file, mode_t mode, uint32_t uid, uint32_t gid, dev_t device) {
   if (!UsesOverride()) {
     SNAP_TRY(const FileStat made, file.Stat());
-    if (made.st.st_uid != uid || made.st.st_gid != gid) {
-      SNAP_TRY_VOID(file.Chown(uid, gid));
-      // chown drops set-id bits.
-      if (!S_ISLNK(mode) && (mode & (S_ISUID | S_ISGID)) != 0) SNAP_TRY_VOID(file.Chmod(mode & 07777U));
-    }
+    if (made.st.st_uid != uid || made.st.st_gid != gid) SNAP_TRY_VOID(file.Chown(uid, gid));
+    // mkdir does not set them, and chown drops them. The rest of the mode may come from an inherited ACL.
+    const mode_t set_id = mode & (S_ISUID | S_ISGID);
+    if (!S_ISLNK(mode) && set_id != 0) SNAP_TRY_VOID(file.Chmod((made.st.st_mode & 01777U) | set_id));
     return {};
   }
   SNAP_TRY(const FileStat made, file.Stat());

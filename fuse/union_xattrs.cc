@@ -77,7 +77,7 @@ SysResult<void> UnionFs::RemoveXattr(NodeId id, const std::string& name) {
   const std::optional<std::string> stored = impl_->xattrs_.Stored(name);
   if (!stored) return Errno(ENODATA);
   // What is not there is not worth a copy.
-  SNAP_TRY_VOID(GetXattr(id, name));
+  if (!node->upper.load(std::memory_order_acquire)) SNAP_TRY_VOID(GetXattr(id, name));
   SNAP_TRY_VOID(impl_->EnsureUpper(node, Impl::kMetadata));
   const std::lock_guard lock(node->mutex);
   SNAP_TRY(const UpperFile file, impl_->UpperOf(node));
