@@ -562,6 +562,7 @@ int Main(int argc, char** argv) {
   int failed = 0;
   for (int i = 0; i < settings.rounds; ++i) {
     if (!RunSeed(settings, settings.seed + static_cast<uint64_t>(i))) ++failed;
+    if (failed != 0 && settings.minimise) break;  // one at a time
   }
   files::remove_all(settings.directory + "/round");
   if (own) {
