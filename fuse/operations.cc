@@ -225,12 +225,14 @@ void Create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fu
   });
 }
 
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 15)
 void TmpFile(fuse_req_t req, fuse_ino_t parent, mode_t mode, fuse_file_info* info) {
   Answer(req, Operation::kTmpFile, [&](Serving& serving) -> SysResult<void> {
     SNAP_TRY(const UnionFs::Created created, serving.fs->CreateUnnamed(parent, mode, info->flags, CallerOf(req)));
     return ReplyCreated(req, serving, created, info);
   });
 }
+#endif
 
 /// A buffer that a thread keeps: requests are of up to a mebibyte.
 std::span<std::byte> ThreadBuffer(size_t size) {
@@ -466,7 +468,9 @@ fuse_lowlevel_ops MakeOperations() {
   ops.rename = Rename;
   ops.open = Open;
   ops.create = Create;
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 15)
   ops.tmpfile = TmpFile;
+#endif
   ops.read = Read;
   ops.write = Write;
   ops.flush = Flush;

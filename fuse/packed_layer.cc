@@ -1,6 +1,6 @@
-// Nothing is believed of an image but what ErofsReader has checked: a name has the type that its directory says, runs lie within
-// their devices, redirects are paths of objects of the file's size, and directories are no deeper than any archive can make them, so
-// that one that contains itself ends.
+// Nothing is believed of an image but what ErofsReader has checked: a name has the type that its directory says, runs lie
+// within their devices, redirects are paths of objects of the file's size, and directories are no deeper than any archive can
+// make them, so that one that contains itself ends.
 #include "fuse/packed_layer.h"
 
 #include <fcntl.h>

@@ -78,7 +78,7 @@ class TreeDir final : public LayerDir {
     std::vector<LayerName> names;
     names.reserve(entries.size());
     for (sys::DirEntry& entry : entries) {
-      mode_t mode = DTTOIF(entry.type);
+      auto mode = static_cast<mode_t>(DTTOIF(entry.type));
       if (entry.type == DT_UNKNOWN) {
         SNAP_TRY(const struct stat stat, sys::StatAt(*pin, entry.name.c_str()));
         mode = stat.st_mode;

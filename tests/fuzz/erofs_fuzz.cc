@@ -13,26 +13,13 @@
 #include "fs/erofs_format.h"
 #include "fs/erofs_reader.h"
 #include "fs/erofs_writer.h"
+#include "tests/fuzz/erofs_checksum.h"
 
 namespace snap {
 namespace {
 
 constexpr size_t kMaxNodes = 300;
 constexpr size_t kMaxRead = size_t{64} << 10U;
-
-void RepairChecksum(std::span<std::byte> image) {
-  constexpr size_t kSuper = erofs::kSuperOffset;
-  if (image.size() < kSuper + sizeof(erofs::SuperBlock)) return;
-  auto super = erofs::Read<erofs::SuperBlock>(image.subspan(kSuper));
-  if (super.block_bits < erofs::kMinBlockBits || super.block_bits > erofs::kMaxBlockBits) return;
-  super.magic = erofs::kMagic;
-  super.feature_compat = super.feature_compat | erofs::kCompatChecksum;
-  std::memcpy(image.data() + kSuper, &super, sizeof(super));
-  const size_t summed = erofs::ChecksummedBytes(super.block_bits);
-  if (kSuper + summed > image.size()) return;
-  super.checksum = erofs::Checksum(image.subspan(kSuper, summed));
-  std::memcpy(image.data() + kSuper, &super, sizeof(super));
-}
 
 void AskFile(const ErofsReader& reader, const ErofsReader::Node& node) {
   const auto runs = reader.Runs(node.id);
@@ -97,7 +84,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace snap;
   std::vector<std::byte> image(size);
   if (size != 0) std::memcpy(image.data(), data, size);
-  RepairChecksum(image);
+  test::RepairChecksum(image);
   const UniqueFd file = *sys::MemfdCreate("fuzz", 0);
   SNAP_CHECK(sys::WriteAll(file, image).ok());
   const auto reader = ErofsReader::Open(file, "fuzz");

@@ -75,7 +75,9 @@ std::string Describe(LayerDir& directory, const LayerName& name) {
   const FileStat stat = *directory.Stat(name);
   std::string text = fmt::format("{:o} {} {} {}.{:09}", stat.st.st_mode, stat.st.st_uid, stat.st.st_gid, stat.st.st_mtim.tv_sec,
                                  stat.st.st_mtim.tv_nsec);
-  if (!S_ISDIR(stat.st.st_mode)) text += fmt::format(" size={} links={} device={}", stat.st.st_size, stat.st.st_nlink, stat.st.st_rdev);
+  if (!S_ISDIR(stat.st.st_mode)) {
+    text += fmt::format(" size={} links={} device={}", stat.st.st_size, stat.st.st_nlink, stat.st.st_rdev);
+  }
   if (S_ISLNK(stat.st.st_mode)) text += " -> " + *directory.ReadLink(name);
   std::map<std::string, std::string> xattrs;
   for (const std::string& xattr : *directory.ListXattr(name)) xattrs[xattr] = *directory.GetXattr(name, xattr);
@@ -374,7 +376,8 @@ TEST(PackedLayer, RedirectsThatAreNoObjectsAreAnError) {
   for (const std::string& to : {"/ab/" + name + "-6",                  // an object of another size
                                 "/secrets/" + name.substr(5) + "-5",   // there, and no object
                                 "/../objects/ab/" + name.substr(11) + "-5", "xab/" + name + "-5", "//b/" + name + "-5",
-                                "/AB/" + name + "-5", "/ab/" + name.substr(1) + "g-5", "/ab/" + name + "-" + std::string(1, '\0'),
+                                "/AB/" + name + "-5", "/ab/" + name.substr(1) + "g-5",
+                                "/ab/" + name + "-" + std::string(1, '\0'),
                                 std::string(good.size(), '/'), std::string(good.size(), '\0')}) {
     EXPECT_EQ(Errno(EIO), open(good, to).error()) << to;
   }
