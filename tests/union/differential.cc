@@ -546,6 +546,7 @@ Settings Parse(int argc, char** argv) {
 int Main(int argc, char** argv) {
   Settings settings = Parse(argc, argv);
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) Die("ignore SIGPIPE");  // pipes without a reader answer EPIPE
   EnterMountNamespace();
   char name[] = "/tmp/snap-union-XXXXXX";
   const bool own = settings.directory.empty();
