@@ -478,8 +478,9 @@ void PrintTail(const std::vector<Operation>& done, const Failure& failure) {
 bool RunSeed(const Settings& settings, uint64_t seed) {
   Random random(seed);
   Script script;
-  script.layers = RandomLayers(random, settings.layers, 25);
-  OperationSource source(random);
+  const bool xattr_whiteouts = seed % 4 == 0;
+  script.layers = RandomLayers(random, settings.layers, 25, xattr_whiteouts);
+  OperationSource source(random, !xattr_whiteouts);
   const int64_t limit = settings.until >= 0 ? settings.until : settings.operations;
   Round round(settings, settings.directory + "/round");
   int64_t given = 0;
