@@ -45,10 +45,12 @@ struct Settings {
   uint64_t seed = 1;
 };
 
-/// Steps of a change, run in the root of the mount: after each of them the tree may be found.
+/// Steps of a change, run in the root of the mount: after each of them the tree may be found. `also`: makes
+/// one more tree that may be found, from the last.
 struct Change {
   const char* name;
   std::vector<std::function<bool()>> steps;
+  std::function<bool()> also = nullptr;
 };
 
 bool Write(const char* path, int flags, size_t size, off_t offset) {
@@ -58,14 +60,20 @@ bool Write(const char* path, int flags, size_t size, off_t offset) {
 }
 bool Opened(const char* path, int flags) { return UniqueFd(open(path, flags | O_CLOEXEC, 0640)).valid(); }
 
+// Copied up without the content that is about to go, with the times that it had.
+bool OldTimes() {
+  const timespec times[2] = {{1000, 0}, {2000, 345}};
+  return utimensat(AT_FDCWD, "large", times, 0) == 0;
+}
+
 const std::vector<Change>& Changes() {
   static const std::vector<Change> kChanges = {
       {"write",
        {[] { return Opened("d/sub/file", O_RDWR); }, [] { return Write("d/sub/file", O_RDWR, 500, 100); }}},
       {"write_large",
        {[] { return Opened("large", O_RDWR); }, [] { return Write("large", O_RDWR, 4096, 8192); }}},
-      {"truncate_on_open", {[] { return Opened("large", O_WRONLY | O_TRUNC); }}},
-      {"truncate", {[] { return truncate("large", 1234) == 0; }}},
+      {"truncate_on_open", {[] { return Opened("large", O_WRONLY | O_TRUNC); }}, OldTimes},
+      {"truncate", {[] { return truncate("large", 1234) == 0; }}, OldTimes},
       {"chmod", {[] { return chmod("d/sub/file", 0711) == 0; }}},
       {"chown", {[] { return chown("d/sub/file", 7, 8) == 0; }}},
       {"set_xattr", {[] { return setxattr("d/sub/file", "user.new", "value", 5, 0) == 0; }}},
@@ -226,7 +234,9 @@ class Test {
   std::vector<Tree> TreesOf(const Change& change) {
     UnionMount mount = Fresh("kernel");
     std::vector<Tree> trees = {ReadTree(mount.mountpoint())};
-    for (const auto& step : change.steps) {
+    std::vector<std::function<bool()>> steps = change.steps;
+    if (change.also) steps.push_back(change.also);
+    for (const auto& step : steps) {
       if (chdir(mount.mountpoint().c_str()) != 0 || !step())
         Die(fmt::format("{}: the kernel refuses: {}", change.name, strerror(errno)));
       if (chdir("/") != 0) Die("chdir /");
@@ -328,11 +338,17 @@ class Test {
   }
 
   void AfterKill(UnionMount mount, const std::string& what, const std::vector<Tree>& allowed) {
+    // A name that nobody has asked for: the kernel cannot know it. What waits while the connection goes down
+    // gets other errors.
     struct stat info {};
-    // A name that nobody has asked for: the kernel cannot know it.
-    if (stat((mount.mountpoint() + "/never-asked-for").c_str(), &info) == 0 || errno != ENOTCONN) {
-      Fail(what, fmt::format("the dead mount answers {}, not ENOTCONN", strerrorname_np(errno)));
+    const std::string name = mount.mountpoint() + "/never-asked-for";
+    int answer = 0;
+    for (int waited = 0; waited < 10'000 && answer != ENOTCONN; ++waited) {
+      if (waited > 0) usleep(1000);
+      answer = stat(name.c_str(), &info) == 0 ? 0 : errno;
+      if (answer == 0 || answer == ENOENT) break;
     }
+    if (answer != ENOTCONN) Fail(what, fmt::format("the dead mount answers {}, not ENOTCONN", answer));
     mount.ForgetServer();
     for (const std::string& program : {settings_.program, std::string("kernel")}) {
       UnionMount again = Mounted(program);

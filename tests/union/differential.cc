@@ -478,8 +478,9 @@ void PrintTail(const std::vector<Operation>& done, const Failure& failure) {
 bool RunSeed(const Settings& settings, uint64_t seed) {
   Random random(seed);
   Script script;
-  script.layers = RandomLayers(random, settings.layers, 25);
-  OperationSource source(random);
+  const bool xattr_whiteouts = seed % 4 == 0;
+  script.layers = RandomLayers(random, settings.layers, 25, xattr_whiteouts);
+  OperationSource source(random, !xattr_whiteouts);
   const int64_t limit = settings.until >= 0 ? settings.until : settings.operations;
   Round round(settings, settings.directory + "/round");
   int64_t given = 0;
@@ -546,6 +547,7 @@ Settings Parse(int argc, char** argv) {
 int Main(int argc, char** argv) {
   Settings settings = Parse(argc, argv);
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) Die("ignore SIGPIPE");  // pipes without a reader answer EPIPE
   EnterMountNamespace();
   char name[] = "/tmp/snap-union-XXXXXX";
   const bool own = settings.directory.empty();
@@ -562,6 +564,7 @@ int Main(int argc, char** argv) {
   int failed = 0;
   for (int i = 0; i < settings.rounds; ++i) {
     if (!RunSeed(settings, settings.seed + static_cast<uint64_t>(i))) ++failed;
+    if (failed != 0 && settings.minimise) break;  // one at a time
   }
   files::remove_all(settings.directory + "/round");
   if (own) {

@@ -7,6 +7,9 @@
 //   names share it
 //     where the kernel's do, and that d_ino is the same), atime, ctime, birth time, times after the start of
 //     the test
+//   - removing a directory that shows nothing because of whiteouts that are files with overlay.whiteout: the
+//   kernel says ENOTEMPTY, so
+//     seeds with such whiteouts have no removals of directories
 //   - what a read-only mapping of a lower file shows after the copy-up: the kernel's keeps the old pages,
 //   others may do better
 #pragma once

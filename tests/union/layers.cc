@@ -172,7 +172,7 @@ std::string RandomAcl(Random& random) {
   return out;
 }
 
-std::vector<LayerItem> RandomLayers(Random& random, int layers, int items_per_layer) {
+std::vector<LayerItem> RandomLayers(Random& random, int layers, int items_per_layer, bool xattr_whiteouts) {
   using Kind = LayerItem::Kind;
   std::vector<LayerItem> items;
   std::vector<std::string> known, directories = {""};
@@ -216,7 +216,7 @@ std::vector<LayerItem> RandomLayers(Random& random, int layers, int items_per_la
           if (!known.empty() && Below(random, 8) != 0) item.path = known[Below(random, known.size())];
           break;
         case 7:
-          item.kind = Kind::kXattrWhiteout;
+          item.kind = xattr_whiteouts ? Kind::kXattrWhiteout : Kind::kWhiteout;
           if (!known.empty()) item.path = known[Below(random, known.size())];
           break;
         case 8:

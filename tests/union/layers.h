@@ -44,7 +44,8 @@ std::string RandomName(Random& random);
 /// A value of system.posix_acl_*.
 std::string RandomAcl(Random& random);
 
-std::vector<LayerItem> RandomLayers(Random& random, int layers, int items_per_layer);
+/// `xattr_whiteouts`: also those of the newer spelling.
+std::vector<LayerItem> RandomLayers(Random& random, int layers, int items_per_layer, bool xattr_whiteouts);
 
 /// Makes `directory`/0 ... N-1. An item that another one makes impossible (a file where a directory must be)
 /// is left out, the same way each time. Returns the directories, top first. Dies when the file system refuses

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -38,6 +39,15 @@ std::string Pattern(uint64_t seed, size_t length) {
     std::memcpy(out.data() + i, &state, std::min<size_t>(8, length - i));
   }
   return out;
+}
+
+// Reads a mapping into `bytes`, or writes them to it. By a system call, which says where a load or store
+// would be a bus error.
+bool CopyMapped(void* address, std::string& bytes, bool write) {
+  const iovec local = {bytes.data(), bytes.size()}, remote = {address, bytes.size()};
+  const ssize_t got = write ? process_vm_writev(getpid(), &local, 1, &remote, 1, 0)
+                            : process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+  return got == static_cast<ssize_t>(bytes.size());
 }
 
 // Only this thread changes, which glibc's wrappers would not do.
@@ -198,9 +208,15 @@ Outcome Side::Map(const Operation& o, bool shared) {
                               fd(o.slot), static_cast<off_t>(start)));
   if (address == MAP_FAILED) return Plain(-1);
   Outcome outcome;
-  outcome.detail = fmt::format("{:016x}", HashBytes({address + (offset - start), length}));
-  const std::string pattern = Pattern(o.pattern, length);
-  std::memcpy(address + (offset - start), pattern.data(), length);
+  std::string before(length, '\0');
+  std::string pattern = Pattern(o.pattern, length);
+  if (!CopyMapped(address + (offset - start), before, false) ||
+      !CopyMapped(address + (offset - start), pattern, true)) {
+    munmap(address, mapped);
+    outcome.broken = fmt::format("mapped {}+{} of {} bytes: bus error", offset, length, size);
+    return outcome;
+  }
+  outcome.detail = fmt::format("{:016x}", HashBytes(before));
   if (shared && (o.flags & 1) != 0) outcome.result = Plain(msync(address, mapped, MS_SYNC)).result;
   munmap(address, mapped);
   std::string after(length, '\0');
@@ -242,7 +258,9 @@ Outcome Side::LookAtMapping(const Operation& o) {
   // compared.
   std::string bytes(std::min(static_cast<size_t>(info.st_size), mapping.length), '\0');
   if (!mapping.coherent) return {static_cast<int64_t>(bytes.size()), "", ""};
-  std::memcpy(bytes.data(), mapping.address, bytes.size());
+  if (!CopyMapped(mapping.address, bytes, false)) {
+    return {0, "", fmt::format("a mapping of which the file has {} bytes: bus error", bytes.size())};
+  }
   return {static_cast<int64_t>(bytes.size()), fmt::format("{:016x}", HashBytes(bytes)), ""};
 }
 

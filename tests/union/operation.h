@@ -17,14 +17,16 @@
 
 namespace snap::test {
 
-#define SNAP_OPERATIONS(X)                                                                                  \
-  X(Open)                                                                                                   \
-  X(Close) X(Read) X(Write) X(Append) X(Truncate) X(Allocate) X(Seek) X(Sync) X(StatFd) X(ChmodFd)          \
-      X(ChownFd) X(TimesFd) X(SetXattrFd) X(ListXattrFd) X(CopyRange) X(MapShared) X(MapPrivate) X(MapKeep) \
-          X(MapLook) X(LinkFd) X(ListFd) X(Stat) X(Access) X(ReadLink) X(ReadFile) X(TruncatePath) X(Chmod) \
-              X(Chown) X(Times) X(MakeDirectory) X(RemoveDirectory) X(Unlink) X(Rename) X(Link) X(Symlink)  \
-                  X(MakeNode) X(SetXattr) X(GetXattr) X(ListXattr) X(RemoveXattr) X(List)                   \
-                      X(ListWhileChanging) X(DropCaches)
+#define SNAP_OPERATIONS(X)                                                                                 \
+  X(Open)                                                                                                  \
+  X(Close)                                                                                                 \
+  X(Read)                                                                                                  \
+  X(Write) X(Append) X(Truncate) X(Allocate) X(Seek) X(Sync) X(StatFd) X(ChmodFd) X(ChownFd) X(TimesFd)    \
+      X(SetXattrFd) X(ListXattrFd) X(CopyRange) X(MapShared) X(MapPrivate) X(MapKeep) X(MapLook) X(LinkFd) \
+          X(ListFd) X(Stat) X(Access) X(ReadLink) X(ReadFile) X(TruncatePath) X(Chmod) X(Chown) X(Times)   \
+              X(MakeDirectory) X(RemoveDirectory) X(Unlink) X(Rename) X(Link) X(Symlink) X(MakeNode)       \
+                  X(SetXattr) X(GetXattr) X(ListXattr) X(RemoveXattr) X(List) X(ListWhileChanging)         \
+                      X(DropCaches)
 
 enum class Kind : uint8_t {
 #define SNAP_KIND(name) k##name,

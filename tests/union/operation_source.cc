@@ -301,7 +301,7 @@ Operation OperationSource::OnName() {
       break;
     case 17:
     case 18:
-      o.kind = Kind::kRemoveDirectory;
+      o.kind = removes_directories_ ? Kind::kRemoveDirectory : Kind::kList;
       o.path = ExistingDirectory();
       break;
     case 19:
@@ -318,6 +318,7 @@ Operation OperationSource::OnName() {
       o.kind = Kind::kRename;
       o.other = Either();
       o.flags = static_cast<int>(kFlags[Below(kFlags.size())]);
+      if (!removes_directories_ && o.flags == 0) o.flags = RENAME_NOREPLACE;
       break;
     }
     case 26:

@@ -14,7 +14,10 @@ namespace snap::test {
 
 class OperationSource {
  public:
-  explicit OperationSource(Random& random) : random_(random) {}
+  /// `removes_directories`: false leaves out what removes a directory that shows nothing (see
+  /// known_differences.h).
+  OperationSource(Random& random, bool removes_directories)
+      : random_(random), removes_directories_(removes_directories) {}
   /// What exists now, from the oracle.
   void Refresh(const Tree& tree);
   Operation Next();
@@ -43,6 +46,7 @@ class OperationSource {
   Operation OnName();
 
   Random& random_;
+  bool removes_directories_;
   std::vector<Known> known_{{"", S_IFDIR}};
   std::vector<std::string> directories_{""};
 };
