@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdint>
@@ -56,9 +57,9 @@ constexpr std::array<std::string_view, 18> kMountFlags = {
 /// Known to fuse-overlayfs, and of no meaning here: why, for the reader.
 ///   threaded: always; writeback: never, since it is where files got mixed up; fast_ino, xino: numbers are always stable;
 ///   context: containers/storage gives it and fuse-overlayfs ignores it too; the rest are libfuse's.
-constexpr std::array<std::string_view, 19> kIgnored = {
+constexpr std::array<std::string_view, 18> kIgnored = {
     "threaded", "writeback", "fast_ino", "fast_ino_check", "xino", "ino32_t", "context", "kernel_cache", "max_write", "splice_read",
-    "splice_write", "splice_move", "nosplice_read", "nosplice_write", "nosplice_move", "nonempty", "auto_cache", "default", "userxattr_probe"};
+    "splice_write", "splice_move", "nosplice_read", "nosplice_write", "nosplice_move", "nonempty", "auto_cache"};
 
 template <size_t kSize>
 bool Contains(const std::array<std::string_view, kSize>& list, std::string_view name) {
@@ -80,7 +81,6 @@ class Parser {
 
     if (name == "lowerdir") {
       line_.lowers_top_first = SplitOptions(value, ':', true);
-      // "::" sets apart layers that are only reached through redirects, which are not followed here.
       for (const std::string& lower : line_.lowers_top_first) {
         if (lower.empty()) return Bad(name, value, "has an empty layer");
       }
@@ -88,11 +88,6 @@ class Parser {
     }
     if (name == "upperdir") return Path(name, value, line_.upper);
     if (name == "workdir") return Path(name, value, line_.work);
-    if (name == "objects") return Path(name, value, line_.objects);
-    if (name == "devices") {
-      line_.devices = SplitOptions(value, ':', true);
-      return {};
-    }
     if (name == "uidmapping") {
       SNAP_TRY(u.uids, ParseMapping(name, value));
       return {};

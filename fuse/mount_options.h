@@ -2,6 +2,7 @@
 // place. Pure: nothing is opened.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,8 +19,6 @@ struct CommandLine {
   bool foreground = false;
   std::string target;
   std::vector<std::string> lowers_top_first;
-  std::vector<std::string> devices;          ///< further images of a packed lower ("devices=")
-  std::optional<std::string> objects;        ///< the store's objects/ ("objects="), for packed lowers
   std::optional<std::string> upper, work;
   UnionOptions union_options;
   SessionOptions session_options;
