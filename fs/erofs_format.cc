@@ -1,7 +1,6 @@
 // The codes of the EROFS format. One table each, read in both directions.
 #include "fs/erofs_format.h"
 
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 #include "fs/xxhash.h"
@@ -36,15 +35,14 @@ constexpr std::array<PrefixCode, 5> kPrefixes{{{1, "user.", false},
 struct TypeCode {
   FileType type;
   uint8_t dirent;
-  mode_t mode;
 };
-constexpr std::array<TypeCode, 7> kTypes{{{FileType::kRegular, 1, S_IFREG},
-                                          {FileType::kDirectory, 2, S_IFDIR},
-                                          {FileType::kCharDevice, 3, S_IFCHR},
-                                          {FileType::kBlockDevice, 4, S_IFBLK},
-                                          {FileType::kFifo, 5, S_IFIFO},
-                                          {FileType::kSocket, 6, S_IFSOCK},
-                                          {FileType::kSymlink, 7, S_IFLNK}}};
+constexpr std::array<TypeCode, 7> kTypes{{{FileType::kRegular, 1},
+                                          {FileType::kDirectory, 2},
+                                          {FileType::kCharDevice, 3},
+                                          {FileType::kBlockDevice, 4},
+                                          {FileType::kFifo, 5},
+                                          {FileType::kSocket, 6},
+                                          {FileType::kSymlink, 7}}};
 
 constexpr const TypeCode& CodeOf(FileType type) {
   for (const TypeCode& code : kTypes) {
@@ -96,14 +94,7 @@ std::optional<FileType> TypeOfDirent(uint8_t type) {
 }
 
 uint16_t Mode(FileType type, uint16_t permissions) {
-  return static_cast<uint16_t>(CodeOf(type).mode | (permissions & 07777U));
-}
-
-std::optional<FileType> TypeOfMode(uint16_t mode) {
-  for (const TypeCode& code : kTypes) {
-    if ((mode & S_IFMT) == code.mode) return code.type;
-  }
-  return std::nullopt;
+  return static_cast<uint16_t>(TypeBits(type) | (permissions & 07777U));
 }
 
 std::optional<uint32_t> EncodeDevice(dev_t device) {

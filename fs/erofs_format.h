@@ -233,7 +233,6 @@ uint8_t DirentType(FileType type);
 std::optional<FileType> TypeOfDirent(uint8_t type);
 /// File type and permissions as st_mode has them.
 uint16_t Mode(FileType type, uint16_t permissions);
-std::optional<FileType> TypeOfMode(uint16_t mode);
 /// nullopt for a number beyond 12 bits of major and 20 of minor, which no kernel has.
 std::optional<uint32_t> EncodeDevice(dev_t device);
 dev_t DecodeDevice(uint32_t encoded);

@@ -5,12 +5,16 @@
 #include <time.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace snap {
 
 enum class FileType : uint8_t { kRegular, kDirectory, kSymlink, kCharDevice, kBlockDevice, kFifo, kSocket };
+/// S_IF*, and the inverse (other bits of the mode do not matter; nullopt for no type).
+mode_t TypeBits(FileType type);
+std::optional<FileType> TypeOfMode(mode_t mode);
 
 /// An extended attribute with its full name ("security.capability"); the value is any bytes.
 struct Xattr {

@@ -38,19 +38,6 @@ SysResult<T> OrEio(Result<T> result) {
 uint64_t NumberOf(ErofsReader::NodeId id) { return id + 1; }
 ErofsReader::NodeId NodeOf(uint64_t number) { return number - 1; }
 
-mode_t TypeBits(FileType type) {
-  switch (type) {
-    case FileType::kDirectory: return S_IFDIR;
-    case FileType::kSymlink: return S_IFLNK;
-    case FileType::kCharDevice: return S_IFCHR;
-    case FileType::kBlockDevice: return S_IFBLK;
-    case FileType::kFifo: return S_IFIFO;
-    case FileType::kSocket: return S_IFSOCK;
-    case FileType::kRegular: break;
-  }
-  return S_IFREG;
-}
-
 bool LeadsToObject(std::string_view xattr) {
   return xattr == whiteout::kMetacopyXattr || xattr == whiteout::kRedirectXattr;
 }

@@ -16,18 +16,6 @@
 namespace snap::fuse {
 namespace {
 
-FileType TypeOf(mode_t mode) {
-  switch (mode & S_IFMT) {
-    case S_IFDIR: return FileType::kDirectory;
-    case S_IFLNK: return FileType::kSymlink;
-    case S_IFCHR: return FileType::kCharDevice;
-    case S_IFBLK: return FileType::kBlockDevice;
-    case S_IFIFO: return FileType::kFifo;
-    case S_IFSOCK: return FileType::kSocket;
-    default: return FileType::kRegular;
-  }
-}
-
 /// Reading must not change the layer's access times. Only owners may ask for that.
 SysResult<UniqueFd> OpenUnchanged(FdRef dir, const char* name, int flags) {
   SysResult<UniqueFd> fd = sys::OpenAt(dir, name, flags | O_NOATIME);
@@ -83,7 +71,7 @@ class TreeDir final : public LayerDir {
         SNAP_TRY(const struct stat stat, sys::StatAt(*pin, entry.name.c_str()));
         mode = stat.st_mode;
       }
-      names.push_back({std::move(entry.name), entry.inode, TypeOf(mode)});
+      names.push_back({std::move(entry.name), entry.inode, TypeOfMode(mode).value_or(FileType::kRegular)});
     }
     return names;
   }

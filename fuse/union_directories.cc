@@ -9,6 +9,7 @@
 
 #include "fs/base/sys_file.h"
 #include "fs/whiteout.h"
+#include "fs/xxhash.h"
 #include "fuse/union_impl.h"
 
 namespace snap::fuse {
@@ -17,14 +18,9 @@ namespace {
 constexpr uint64_t kDotCookie = 1, kDotDotCookie = 2, kFirstCookie = 3;
 constexpr uint64_t kCookieMask = (uint64_t{1} << 62U) - 1;  // off_t is signed
 
-// FNV-1a with a seed and a final mix: cookies only have to be spread, and the seed keeps names from being chosen to collide.
+// Cookies only have to be spread; the seed keeps names from being chosen to collide.
 uint64_t CookieOf(uint64_t seed, std::string_view name) {
-  uint64_t hash = seed ^ 0xcbf29ce484222325U;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
-  hash ^= hash >> 32U;
-  hash *= 0x9e3779b97f4a7c15U;
-  hash ^= hash >> 29U;
-  return std::max(hash & kCookieMask, kFirstCookie);
+  return std::max(Xxh3Of64(name, seed) & kCookieMask, kFirstCookie);
 }
 
 }  // namespace

@@ -11,23 +11,6 @@
 #include "fuse/union_impl.h"
 
 namespace snap::fuse {
-namespace {
-
-mode_t TypeBits(FileType type) {
-  switch (type) {
-    case FileType::kRegular: return S_IFREG;
-    case FileType::kDirectory: return S_IFDIR;
-    case FileType::kSymlink: return S_IFLNK;
-    case FileType::kCharDevice: return S_IFCHR;
-    case FileType::kBlockDevice: return S_IFBLK;
-    case FileType::kFifo: return S_IFIFO;
-    case FileType::kSocket: return S_IFSOCK;
-  }
-  return S_IFREG;
-}
-
-}  // namespace
-
 Node::~Node() {
   for (const NamePlace& place : places) {
     DirectoryState& parent = *place.directory->directory;

@@ -1,12 +1,10 @@
 // Opening a union: the root node over all layers, and what can be written here.
 #include <fcntl.h>
 #include <sys/resource.h>
-#include <unistd.h>
-
-#include <random>
 
 #include "fs/base/quote.h"
 #include "fs/base/sys_file.h"
+#include "fs/base/sys_process.h"
 #include "fuse/union_impl.h"
 
 namespace snap::fuse {
@@ -27,10 +25,9 @@ UnionFs::Impl::Impl(const UnionOptions& options, std::shared_ptr<DirFds> fds, Ba
 Result<void> UnionFs::Impl::Open(std::vector<Layer> layers_top_first, std::optional<UnionFs::Upper> upper) {
   layers_ = std::move(layers_top_first);
   if (layers_.empty() && !upper) return MakeError(ErrorCode::kInvalidArgument, "a union needs a layer");
-  own_uid_ = ::geteuid();
-  own_gid_ = ::getegid();
-  std::random_device random;
-  listing_seed_ = (uint64_t{random()} << 32U) | random();
+  own_uid_ = sys::EffectiveUid();
+  own_gid_ = sys::EffectiveGid();
+  sys::FillRandom(std::as_writable_bytes(std::span(&listing_seed_, 1)));
   if (upper) {
     SNAP_TRY(upper_, UpperLayer::Open(std::move(upper->upper), std::move(upper->work), options_));
     SNAP_TRY_SYS(UniqueFd root, sys::OpenAt(upper_->root(), ".", O_PATH | O_DIRECTORY), "open the upper directory");

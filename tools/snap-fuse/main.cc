@@ -3,7 +3,6 @@
 // descriptors: callers wait for standard error to be closed.
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -11,7 +10,9 @@
 #include <thread>
 
 #include "fs/base/fault.h"
+#include "fs/base/sys_child.h"
 #include "fs/base/sys_file.h"
+#include "fs/base/sys_process.h"
 #include "fuse/mount_options.h"
 #include "fuse/open_layers.h"
 #include "fuse/session.h"
@@ -68,17 +69,10 @@ void WatchSignals(Session& session, const sigset_t& signals) {
   }
 }
 
-void RaiseDescriptorLimit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  (void)setrlimit(RLIMIT_NOFILE, &limit);  // fewer descriptors is slower, not wrong
-}
-
 Result<void> Detach() {
   SNAP_TRY_SYS(const UniqueFd null, sys::OpenAt(FdRef::Cwd(), "/dev/null", O_RDWR), "open /dev/null");
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
-    if (dup2(null.get(), fd) < 0) return Error(LastErrno(), "detach from the caller");
+    SNAP_TRY_SYS_VOID(sys::DupTo(null, fd), "detach from the caller");
   }
   return {};
 }
@@ -124,7 +118,7 @@ int ServeInBackground(const CommandLine& line) {
     return got.ok() && *got == 1 ? 0 : 1;
   }
   pipe->read_end.Reset();
-  if (setsid() < 0) return Complain("setsid: " + LastErrno().Message());
+  if (const SysResult<void> led = sys::NewSession(); !led.ok()) return Complain("setsid: " + led.error().Message());
   return Serve(line, [&]() -> Result<void> {
     SNAP_TRY_VOID(Detach());
     SNAP_TRY_SYS_VOID(sys::WriteAll(pipe->write_end, "1"), "tell the caller");
@@ -135,7 +129,7 @@ int ServeInBackground(const CommandLine& line) {
 
 int Main(const std::vector<std::string>& arguments) {
   Result<CommandLine> line = ParseCommandLine(arguments, [](const char* name) -> const char* { return std::getenv(name); },
-                                              geteuid() == 0);
+                                              sys::EffectiveUid() == 0);
   if (!line.ok()) return Complain(line.error().message() + " (see snap-fuse --help)");
   if (line->help) return std::fputs(kHelp, stdout) < 0 ? 1 : 0;
   if (line->version) return PrintVersion(), 0;
@@ -143,7 +137,7 @@ int Main(const std::vector<std::string>& arguments) {
   for (const std::string& warning : line->warnings) (void)Complain(warning);
   if (const Result<void> armed = fault::ArmFromEnvironment(); !armed.ok()) return Complain(armed.error().message());
   sys::ClearUmask();
-  RaiseDescriptorLimit();
+  sys::RaiseOpenFileLimit();
   return line->foreground ? Serve(*line, [] { return Result<void>(); }) : ServeInBackground(*line);
 }
 
