@@ -79,11 +79,11 @@ SysResult<void> UnionFs::Impl::EnsureUpperLocked(const NodeRef& node, uint64_t d
 
   // The file aside: without a name where that is possible, so that a crash leaves nothing.
   std::string prepared;
-  UniqueFd unnamed;
+  DirFds::Pin unnamed;
   if (type == S_IFREG) {
     SysResult<UniqueFd> made = sys::OpenAt(upper_->work(), ".", O_TMPFILE | O_RDWR, 0600);
     if (made.ok()) {
-      unnamed = std::move(*made);
+      unnamed = std::make_shared<const UniqueFd>(std::move(*made));
     } else if (!(made.error() == EOPNOTSUPP) && !(made.error() == EISDIR)) {
       return made.error();
     }
@@ -96,7 +96,7 @@ SysResult<void> UnionFs::Impl::EnsureUpperLocked(const NodeRef& node, uint64_t d
     }
   } discard{*upper_, prepared};
   UniqueFd data_fd;
-  if (!unnamed.valid()) {
+  if (unnamed == nullptr) {
     const std::string name = upper_->NewName();
     if (type == S_IFREG) {
       SNAP_TRY(data_fd, sys::OpenAt(upper_->work(), name.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, 0600));
@@ -110,16 +110,10 @@ SysResult<void> UnionFs::Impl::EnsureUpperLocked(const NodeRef& node, uint64_t d
     }
     prepared = name;
   }
-  SNAP_TRY(UniqueFd work, sys::Dup(upper_->work()));
-  const DirFds::Pin work_pin = std::make_shared<const UniqueFd>(std::move(work));
-  UniqueFd held;
-  if (unnamed.valid()) {
-    SNAP_TRY(held, sys::Dup(unnamed));
-  }
-  const UpperFile file = unnamed.valid() ? UpperFile(std::move(held)) : UpperFile(work_pin, prepared);
+  const UpperFile file = unnamed != nullptr ? UpperFile(unnamed) : UpperFile(upper_->work_pin(), prepared);
 
   const uint64_t size = static_cast<uint64_t>(stat.st.st_size);
-  const FdRef target = unnamed.valid() ? unnamed.ref() : data_fd.ref();
+  const FdRef target = unnamed != nullptr ? unnamed->ref() : data_fd.ref();
   if (type == S_IFREG && size > 0 && data > 0) {
     SNAP_TRY(const std::shared_ptr<LayerFile> source, node->lower_directory->OpenFile(node->lower_name));
     SNAP_TRY_VOID(CopyData(*source, std::min(size, data), target));
@@ -148,17 +142,13 @@ SysResult<void> UnionFs::Impl::EnsureUpperLocked(const NodeRef& node, uint64_t d
 
   if (!has_name) {
     // Its name was removed while it was open: the copy never gets one.
-    if (unnamed.valid()) {
-      node->detached = std::move(unnamed);
-    } else {
-      SNAP_TRY(node->detached, file.OpenPath());
-    }
-    detached_.fetch_add(1, std::memory_order_relaxed);
+    SNAP_TRY(UniqueFd held, file.OpenPath());
+    Detach(node, std::move(held));
   } else {
     if (marked && !node->IsDirectory()) SNAP_TRY_VOID(MarkImpure(place.directory));
     SNAP_TRY(const FileStat before, StatOf(*parent, ""));
-    if (unnamed.valid()) {
-      SNAP_TRY_VOID(upper_->PlaceUnnamed(unnamed, *parent, place.name, false));
+    if (unnamed != nullptr) {
+      SNAP_TRY_VOID(upper_->PlaceUnnamed(*unnamed, *parent, place.name, false));
     } else {
       SNAP_TRY_VOID(upper_->Place(upper_->work(), prepared, node->IsDirectory(), *parent, place.name, false));
       prepared.clear();

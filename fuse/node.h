@@ -105,7 +105,7 @@ struct Node {
   /// The names it is known by. A directory has one (changed under UnionFs' tree lock too); a removed file none.
   std::vector<NamePlace> places;
   /// Of an upper file that has no name any more: O_PATH.
-  UniqueFd detached;
+  DirFds::Pin detached;
 
   std::unique_ptr<DirectoryState> directory;
   FileState file;

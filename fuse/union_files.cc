@@ -165,14 +165,14 @@ SysResult<UnionFs::Created> UnionFs::CreateUnnamed(NodeId directory_id, mode_t m
   file->flags = flags;
   SNAP_TRY(file->upper, sys::OpenAt(*creation.pin, ".", O_TMPFILE | O_RDWR | (flags & O_EXCL), creation.mode & 07777U));
   SNAP_TRY(UniqueFd held, sys::Dup(file->upper));
-  const UpperFile made(std::move(held));
+  const UpperFile made(std::make_shared<const UniqueFd>(std::move(held)));
   SNAP_TRY_VOID(impl.GiveOwner(made, creation.mode, creation.uid, creation.gid, 0));
   SNAP_TRY(const FileStat stat, made.Stat());
   file->node = impl.NewNode(S_IFREG, impl.NumberOf(stat.st.st_dev, stat.st.st_ino));
   const NodeRef node = file->node;
   node->upper.store(true, std::memory_order_relaxed);
-  SNAP_TRY(node->detached, made.OpenPath());
-  impl.detached_.fetch_add(1, std::memory_order_relaxed);
+  SNAP_TRY(UniqueFd path, made.OpenPath());
+  impl.Detach(node, std::move(path));
   Created created;
   SNAP_TRY(created.entry, impl.EntryOf(node));
   const std::lock_guard lock(node->mutex);

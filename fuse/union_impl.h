@@ -74,6 +74,8 @@ class UnionFs::Impl {
   /// Takes a name away from a node; the last one makes it a file that is only held by a descriptor. The caller holds names of the
   /// directory and the node's mutex, and has opened `held` (an upper file's O_PATH) before the name went.
   void RemovePlace(const TreeLock& tree, const NodeRef& directory, const std::string& name, const NodeRef& node, UniqueFd held);
+  /// The file is held by a descriptor from now on: it has no name. The caller holds the node's mutex.
+  void Detach(const NodeRef& node, UniqueFd file);
   void MovePlace(const TreeLock& tree, const NodeRef& node, const NodeRef& from, const std::string& old_name, const NodeRef& to,
                  const std::string& new_name);
   void CountChange(const NodeRef& directory);

@@ -81,23 +81,21 @@ SysResult<void> UnionFs::Impl::MakeInPlace(const Creation& creation, const Maker
 
   // Aside, in a directory that hands down the same ACL.
   const std::string room_name = upper_->NewName();
-  UniqueFd room;
+  DirFds::Pin room = upper_->work_pin();
   if (creation.inherits_acl) {
     SNAP_TRY_VOID(sys::MkdirAt(upper_->work(), room_name.c_str(), 0700));
-    SNAP_TRY(room, sys::OpenAt(upper_->work(), room_name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW));
+    SNAP_TRY(UniqueFd opened, sys::OpenAt(upper_->work(), room_name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW));
     SNAP_TRY(const std::string acl, UpperFile(creation.pin, ".").GetXattr(kDefaultAclXattr));
-    SNAP_TRY_VOID(sys::SetXattrAt(room, ".", kDefaultAclXattr, std::as_bytes(std::span(acl))));
-  } else {
-    SNAP_TRY(room, sys::Dup(upper_->work()));
+    room = std::make_shared<const UniqueFd>(std::move(opened));
+    SNAP_TRY_VOID(sys::SetXattrAt(*room, ".", kDefaultAclXattr, std::as_bytes(std::span(acl))));
   }
   const std::string prepared = creation.inherits_acl ? "new" : room_name;
-  const DirFds::Pin room_pin = std::make_shared<const UniqueFd>(std::move(room));
   const auto complete = [&]() -> SysResult<void> {
-    SNAP_TRY_VOID(make(*room_pin, prepared));
-    const UpperFile file(room_pin, prepared);
+    SNAP_TRY_VOID(make(*room, prepared));
+    const UpperFile file(room, prepared);
     SNAP_TRY_VOID(GiveOwner(file, creation.mode, creation.uid, creation.gid, device));
     if (is_directory && creation.over_whiteout) SNAP_TRY_VOID(upper_->MarkOpaque(file));
-    return upper_->Place(*room_pin, prepared, is_directory, *creation.pin, creation.name, creation.over_whiteout);
+    return upper_->Place(*room, prepared, is_directory, *creation.pin, creation.name, creation.over_whiteout);
   };
   const SysResult<void> completed = complete();
   if (!completed.ok() || creation.inherits_acl) (void)sys::RemoveTree(upper_->work(), room_name.c_str());  // or the next mount
@@ -188,8 +186,8 @@ SysResult<Entry> UnionFs::Link(NodeId id, NodeId directory, std::string_view nam
     SNAP_TRY(const FileStat stat, file.Stat());
     if (stat.st.st_nlink > 1) (void)impl_->table_.ShareLinked({stat.st.st_dev, stat.st.st_ino}, node);
     node->places.push_back({creation.directory, creation.name});
-    if (node->detached.valid()) {
-      node->detached.Reset();
+    if (node->detached != nullptr) {
+      node->detached.reset();
       impl_->detached_.fetch_sub(1, std::memory_order_relaxed);
     }
   }

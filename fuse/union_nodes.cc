@@ -208,8 +208,8 @@ SysResult<DirFds::Pin> UnionFs::Impl::UpperPin(const NodeRef& directory) {
       if (node == self.root_) return self.root_pin_;
       return self.fds_->Get(node->directory->upper_fd, [&]() -> SysResult<UniqueFd> {
         if (node->places.empty()) {
-          if (!node->detached.valid()) return Errno(ENOENT);
-          return sys::Dup(node->detached);
+          if (node->detached == nullptr) return Errno(ENOENT);
+          return sys::Dup(*node->detached);
         }
         const NamePlace& place = node->places.front();
         SNAP_TRY(const DirFds::Pin parent, (*this)(place.directory));
@@ -223,13 +223,17 @@ SysResult<DirFds::Pin> UnionFs::Impl::UpperPin(const NodeRef& directory) {
 SysResult<UpperFile> UnionFs::Impl::UpperOf(const NodeRef& node) {
   if (node == root_) return UpperFile(root_pin_, ".");
   if (node->places.empty()) {
-    if (!node->detached.valid()) return Errno(ENOENT);
-    SNAP_TRY(UniqueFd held, sys::Dup(node->detached));
-    return UpperFile(std::move(held));
+    if (node->detached == nullptr) return Errno(ENOENT);
+    return UpperFile(node->detached);
   }
   const NamePlace& place = node->places.front();
   SNAP_TRY(DirFds::Pin pin, UpperPin(place.directory));
   return UpperFile(std::move(pin), place.name);
+}
+
+void UnionFs::Impl::Detach(const NodeRef& node, UniqueFd file) {
+  node->detached = std::make_shared<const UniqueFd>(std::move(file));
+  detached_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void UnionFs::Impl::RemovePlace(const TreeLock&, const NodeRef& directory, const std::string& name, const NodeRef& node,
@@ -243,10 +247,7 @@ void UnionFs::Impl::RemovePlace(const TreeLock&, const NodeRef& directory, const
       break;
     }
   }
-  if (places.empty() && held.valid()) {
-    node->detached = std::move(held);
-    detached_.fetch_add(1, std::memory_order_relaxed);
-  }
+  if (places.empty() && held.valid()) Detach(node, std::move(held));
   if (places.empty() && node->IsDirectory()) node->directory->removed.store(true, std::memory_order_release);
   const std::lock_guard lock(directory->directory->children_mutex);
   directory->directory->children.erase(name);
@@ -295,7 +296,7 @@ SysResult<Entry> UnionFs::Lookup(NodeId directory_id, std::string_view name) {
 void UnionFs::Forget(NodeId id, uint64_t lookups) {
   const NodeRef node = impl_->table_.Find(id);
   if (node == nullptr || !impl_->table_.Forget(node, lookups)) return;
-  if (node->detached.valid()) impl_->detached_.fetch_sub(1, std::memory_order_relaxed);
+  if (node->detached != nullptr) impl_->detached_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 }  // namespace snap::fuse

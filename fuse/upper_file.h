@@ -23,8 +23,8 @@ class UpperFile {
  public:
   /// `name` in the directory; "." is the directory itself.
   UpperFile(DirFds::Pin directory, std::string name) : directory_(std::move(directory)), name_(std::move(name)) {}
-  /// Takes a descriptor (O_PATH is enough).
-  explicit UpperFile(UniqueFd file) : file_(std::move(file)) {}
+  /// A file that is only held by a descriptor (O_PATH is enough).
+  explicit UpperFile(DirFds::Pin file) : file_(std::move(file)) {}
 
   SysResult<FileStat> Stat() const;
   /// With O_NOFOLLOW; not for symlinks, devices or fifos.
@@ -45,11 +45,12 @@ class UpperFile {
   bool has_name() const { return directory_ != nullptr; }
 
  private:
-  FdRef dir() const { return directory_->ref(); }
+  FdRef dir() const { return *directory_; }
+  FdRef file() const { return *file_; }
 
   DirFds::Pin directory_;  // nullptr: file_ is it
   std::string name_;
-  UniqueFd file_;
+  DirFds::Pin file_;
 };
 
 }  // namespace snap::fuse

@@ -49,19 +49,20 @@ Result<void> UpperLayer::Prepare(const UnionOptions& options) {
   device_ = upper_stat.st_dev;
   SNAP_TRY_SYS_VOID(sys::RemoveTree(lock_, kWorkName), "empty the work directory");
   SNAP_TRY_SYS_VOID(sys::MkdirAt(lock_, kWorkName, 0700), "make '{}' in the work directory", kWorkName);
-  SNAP_TRY_SYS(work_, sys::OpenAt(lock_, kWorkName, O_RDONLY | O_DIRECTORY | O_NOFOLLOW), "open '{}' in the work directory",
-               kWorkName);
+  SNAP_TRY_SYS(UniqueFd opened, sys::OpenAt(lock_, kWorkName, O_RDONLY | O_DIRECTORY | O_NOFOLLOW),
+               "open '{}' in the work directory", kWorkName);
+  work_ = std::make_shared<const UniqueFd>(std::move(opened));
 
   if (options.user_xattr) {
     user_xattr_ = *options.user_xattr;
   } else {
-    user_xattr_ = !sys::FSetXattr(work_, whiteout::kOpaqueXattr, std::as_bytes(std::span(whiteout::kOpaqueValue))).ok();
+    user_xattr_ = !sys::FSetXattr(work(), whiteout::kOpaqueXattr, std::as_bytes(std::span(whiteout::kOpaqueValue))).ok();
   }
   prefix_ = user_xattr_ ? "user.overlay." : "trusted.overlay.";
 
   const std::string probe = NewName();
-  const SysResult<void> device = sys::MknodAt(work_, probe.c_str(), S_IFCHR | 0000, 0);
-  if (device.ok()) (void)sys::UnlinkAt(work_, probe.c_str());  // the next mount would empty the directory
+  const SysResult<void> device = sys::MknodAt(work(), probe.c_str(), S_IFCHR | 0000, 0);
+  if (device.ok()) (void)sys::UnlinkAt(work(), probe.c_str());  // the next mount would empty the directory
   whiteouts_ = options.whiteouts.value_or(device.ok() ? WhiteoutForm::kDevice : WhiteoutForm::kFile);
   if (whiteouts_ == WhiteoutForm::kDevice && !device.ok()) return Error(device.error(), "make a whiteout device");
   return {};
@@ -104,13 +105,13 @@ SysResult<void> UpperLayer::LinkWhiteout(FdRef directory, const std::string& nam
   for (bool fresh = false;; fresh = true) {
     if (whiteout_.empty()) {
       std::string made = NewName();
-      SNAP_TRY_VOID(sys::MknodAt(work_, made.c_str(), S_IFCHR | 0000, 0));
+      SNAP_TRY_VOID(sys::MknodAt(work(), made.c_str(), S_IFCHR | 0000, 0));
       whiteout_ = std::move(made);
       fresh = true;
     }
-    const SysResult<void> linked = sys::LinkAt(work_, whiteout_.c_str(), directory, name.c_str());
+    const SysResult<void> linked = sys::LinkAt(work(), whiteout_.c_str(), directory, name.c_str());
     if (linked.ok() || fresh || !(linked.error() == EMLINK)) return linked;
-    (void)sys::UnlinkAt(work_, whiteout_.c_str());  // its other names stay
+    (void)sys::UnlinkAt(work(), whiteout_.c_str());  // its other names stay
     whiteout_.clear();
   }
 }
@@ -133,12 +134,12 @@ SysResult<void> UpperLayer::ReplaceByWhiteout(FdRef directory, const std::string
     return is_directory ? RemoveEmptyDirectory(directory, name) : sys::UnlinkAt(directory, name.c_str());
   }
   const std::string prepared = NewName();
-  SNAP_TRY_VOID(LinkWhiteout(work_, prepared));
+  SNAP_TRY_VOID(LinkWhiteout(work(), prepared));
   // rename(2) of one link over another of the same inode does nothing: the old name may not be a whiteout, and is not.
   const SysResult<void> moved =
-      sys::RenameAt(work_, prepared.c_str(), directory, name.c_str(), is_directory ? RENAME_EXCHANGE : 0);
+      sys::RenameAt(work(), prepared.c_str(), directory, name.c_str(), is_directory ? RENAME_EXCHANGE : 0);
   if (!moved.ok() || is_directory) {
-    const SysResult<void> cleaned = sys::RemoveTree(work_, prepared.c_str());
+    const SysResult<void> cleaned = sys::RemoveTree(work(), prepared.c_str());
     if (moved.ok()) return cleaned;
   }
   return moved;
@@ -148,22 +149,22 @@ SysResult<void> UpperLayer::RemoveEmptyDirectory(FdRef directory, const std::str
   const SysResult<void> removed = sys::UnlinkAt(directory, name.c_str(), AT_REMOVEDIR);
   if (removed.ok() || !(removed.error() == ENOTEMPTY || removed.error() == EEXIST)) return removed;
   const std::string aside = NewName();
-  SNAP_TRY_VOID(sys::RenameAt(directory, name.c_str(), work_, aside.c_str()));
-  return sys::RemoveTree(work_, aside.c_str());
+  SNAP_TRY_VOID(sys::RenameAt(directory, name.c_str(), work(), aside.c_str()));
+  return sys::RemoveTree(work(), aside.c_str());
 }
 
 SysResult<void> UpperLayer::ClearDirectory(FdRef directory, const std::string& name, const FileStat& stat) {
   const std::string prepared = NewName();
-  SNAP_TRY_VOID(sys::MkdirAt(work_, prepared.c_str(), 0700));
+  SNAP_TRY_VOID(sys::MkdirAt(work(), prepared.c_str(), 0700));
   const auto swap = [&]() -> SysResult<void> {
-    SNAP_TRY_VOID(sys::SetXattrAt(work_, prepared.c_str(), MarkName("opaque").c_str(),
+    SNAP_TRY_VOID(sys::SetXattrAt(work(), prepared.c_str(), MarkName("opaque").c_str(),
                                   std::as_bytes(std::span(whiteout::kOpaqueValue))));
-    SNAP_TRY_VOID(sys::FChownAt(work_, prepared.c_str(), stat.st.st_uid, stat.st.st_gid));
-    SNAP_TRY_VOID(sys::FChmodAt(work_, prepared.c_str(), stat.st.st_mode & 07777U));
-    return sys::RenameAt(work_, prepared.c_str(), directory, name.c_str(), RENAME_EXCHANGE);
+    SNAP_TRY_VOID(sys::FChownAt(work(), prepared.c_str(), stat.st.st_uid, stat.st.st_gid));
+    SNAP_TRY_VOID(sys::FChmodAt(work(), prepared.c_str(), stat.st.st_mode & 07777U));
+    return sys::RenameAt(work(), prepared.c_str(), directory, name.c_str(), RENAME_EXCHANGE);
   };
   const SysResult<void> swapped = swap();
-  const SysResult<void> cleaned = sys::RemoveTree(work_, prepared.c_str());
+  const SysResult<void> cleaned = sys::RemoveTree(work(), prepared.c_str());
   return swapped.ok() ? cleaned : swapped;
 }
 
@@ -184,9 +185,9 @@ SysResult<void> UpperLayer::Place(FdRef from, const std::string& prepared, bool 
 SysResult<void> UpperLayer::PlaceUnnamed(FdRef file, FdRef directory, const std::string& name, bool over_whiteout) {
   if (!over_whiteout) return sys::LinkFd(file, directory, name.c_str());
   const std::string prepared = NewName();
-  SNAP_TRY_VOID(sys::LinkFd(file, work_, prepared.c_str()));
-  const SysResult<void> placed = Place(work_, prepared, false, directory, name, true);
-  if (!placed.ok()) (void)sys::UnlinkAt(work_, prepared.c_str());  // the first error counts
+  SNAP_TRY_VOID(sys::LinkFd(file, work(), prepared.c_str()));
+  const SysResult<void> placed = Place(work(), prepared, false, directory, name, true);
+  if (!placed.ok()) (void)sys::UnlinkAt(work(), prepared.c_str());  // the first error counts
   return placed;
 }
 

@@ -24,7 +24,8 @@ class UpperLayer {
   static Result<std::unique_ptr<UpperLayer>> Open(UniqueFd upper, UniqueFd work, const UnionOptions& options);
 
   FdRef root() const { return upper_; }
-  FdRef work() const { return work_; }
+  FdRef work() const { return *work_; }
+  const DirFds::Pin& work_pin() const { return work_; }
   uint64_t device() const { return device_; }
   bool user_xattr() const { return user_xattr_; }
   WhiteoutForm whiteouts() const { return whiteouts_; }
@@ -84,7 +85,7 @@ class UpperLayer {
 
   UniqueFd upper_;
   UniqueFd lock_;  // the work directory itself, locked
-  UniqueFd work_;  // work/work
+  DirFds::Pin work_;  // work/work
   uint64_t device_ = 0;
   bool user_xattr_ = false;
   std::string prefix_;
