@@ -51,15 +51,15 @@ Result<Use> ParseUse(std::string_view name, std::string_view value) {
 }
 
 /// Handed on to the mount as they are.
-constexpr std::array<std::string_view, 18> kMountFlags = {
+constexpr auto kMountFlags = std::to_array<std::string_view>({
     "allow_other", "allow_root", "default_permissions", "suid", "nosuid", "dev",   "nodev",      "exec",       "noexec",
-    "atime",       "noatime",    "diratime",            "nodiratime", "relatime", "sync", "async", "dirsync", "auto_unmount"};
+    "atime",       "noatime",    "diratime",            "nodiratime", "relatime", "sync", "async", "dirsync", "auto_unmount"});
 /// Known to fuse-overlayfs, and of no meaning here: why, for the reader.
 ///   threaded: always; writeback: never, since it is where files got mixed up; fast_ino, xino: numbers are always stable;
 ///   context: containers/storage gives it and fuse-overlayfs ignores it too; the rest are libfuse's.
-constexpr std::array<std::string_view, 18> kIgnored = {
+constexpr auto kIgnored = std::to_array<std::string_view>({
     "threaded", "writeback", "fast_ino", "fast_ino_check", "xino", "ino32_t", "context", "kernel_cache", "max_write", "splice_read",
-    "splice_write", "splice_move", "nosplice_read", "nosplice_write", "nosplice_move", "nonempty", "auto_cache"};
+    "splice_write", "splice_move", "nosplice_read", "nosplice_write", "nosplice_move", "nonempty", "auto_cache"});
 
 template <size_t kSize>
 bool Contains(const std::array<std::string_view, kSize>& list, std::string_view name) {

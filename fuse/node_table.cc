@@ -44,17 +44,9 @@ NodeRef NodeTable::ShareLinked(const FileKey& key, const NodeRef& node) {
   const std::lock_guard lock(linked_mutex_);
   std::weak_ptr<Node>& place = linked_[key];
   NodeRef known = place.lock();
-  if (known == nullptr && node != nullptr) {
-    place = node;
-    return node;
-  }
-  if (known == nullptr) linked_.erase(key);
-  return known;
-}
-
-void NodeTable::DropLinked(const FileKey& key) {
-  const std::lock_guard lock(linked_mutex_);
-  linked_.erase(key);
+  if (known != nullptr) return known;
+  place = node;
+  return node;
 }
 
 }  // namespace snap::fuse

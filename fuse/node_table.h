@@ -34,9 +34,8 @@ class NodeTable {
     uint64_t device = 0, inode = 0;
     friend auto operator<=>(const FileKey&, const FileKey&) = default;
   };
-  /// The node that was linked under the key and lives; else remembers `node` (may be nullptr: only looks).
+  /// The node that is known under the key and lives; else `node`, which is known under it from now on.
   NodeRef ShareLinked(const FileKey& key, const NodeRef& node);
-  void DropLinked(const FileKey& key);
 
  private:
   static constexpr size_t kShards = 64;

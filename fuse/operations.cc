@@ -94,9 +94,9 @@ std::optional<HandleId> HandleOf(const fuse_file_info* info) {
 }
 HandleId HandleOrNone(const fuse_file_info* info) { return info == nullptr ? 0 : info->fh; }
 
-void GetAttr(fuse_req_t req, fuse_ino_t node, fuse_file_info* info) {
+void GetAttr(fuse_req_t req, fuse_ino_t node, fuse_file_info*) {
   Answer(req, Operation::kGetAttr, [&](Serving& serving) -> SysResult<void> {
-    SNAP_TRY(const FileStat stat, serving.fs->GetAttr(node, HandleOf(info)));
+    SNAP_TRY(const FileStat stat, serving.fs->GetAttr(node));
     (void)fuse_reply_attr(req, &stat.st, serving.timeout_seconds);
     return {};
   });
@@ -203,7 +203,7 @@ void Open(fuse_req_t req, fuse_ino_t node, fuse_file_info* info) {
     }
     SNAP_TRY(const Opened opened, serving.fs->OpenFile(node, info->flags));
     FillInfo(*info, opened);
-    if (fuse_reply_open(req, info) == -ENOENT) serving.fs->ReleaseFile(node, opened.handle);
+    if (fuse_reply_open(req, info) == -ENOENT) serving.fs->ReleaseFile(opened.handle);
     return {};
   });
 }
@@ -212,7 +212,7 @@ SysResult<void> ReplyCreated(fuse_req_t req, const Serving& serving, const Union
   FillInfo(*info, created.opened);
   const fuse_entry_param param = ToParam(serving, created.entry);
   if (fuse_reply_create(req, &param, info) == -ENOENT) {
-    serving.fs->ReleaseFile(created.entry.node, created.opened.handle);
+    serving.fs->ReleaseFile(created.opened.handle);
     serving.fs->Forget(created.entry.node, 1);
   }
   return {};
@@ -267,9 +267,9 @@ void OpenDir(fuse_req_t req, fuse_ino_t, fuse_file_info*) {
   Answer(req, Operation::kOpenDir, [](Serving&) -> SysResult<void> { return Errno(ENOSYS); });
 }
 
-void Release(fuse_req_t req, fuse_ino_t node, fuse_file_info* info) {
+void Release(fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
   Answer(req, Operation::kRelease, [&](Serving& serving) -> SysResult<void> {
-    if (info->fh != 0) serving.fs->ReleaseFile(node, info->fh);
+    if (info->fh != 0) serving.fs->ReleaseFile(info->fh);
     return ReplyOk(req);
   });
 }
@@ -345,7 +345,7 @@ void StatFs(fuse_req_t req, fuse_ino_t) {
 
 void SetXattr(fuse_req_t req, fuse_ino_t node, const char* name, const char* value, size_t size, int flags) {
   Answer(req, Operation::kSetXattr, [&](Serving& serving) -> SysResult<void> {
-    SNAP_TRY_VOID(serving.fs->SetXattr(node, name, std::string_view(value, size), flags, false));
+    SNAP_TRY_VOID(serving.fs->SetXattr(node, name, std::string_view(value, size), flags));
     return ReplyOk(req);
   });
 }
@@ -416,9 +416,9 @@ void Ioctl(fuse_req_t req, fuse_ino_t, unsigned, void*, fuse_file_info*, unsigne
 }
 
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 18)
-void Statx(fuse_req_t req, fuse_ino_t node, int flags, int, fuse_file_info* info) {
+void Statx(fuse_req_t req, fuse_ino_t node, int flags, int, fuse_file_info*) {
   Answer(req, Operation::kStatx, [&](Serving& serving) -> SysResult<void> {
-    SNAP_TRY(const FileStat stat, serving.fs->GetAttr(node, HandleOf(info)));
+    SNAP_TRY(const FileStat stat, serving.fs->GetAttr(node));
     const auto time = [](const timespec& from) {
       struct statx_timestamp to{};
       to.tv_sec = from.tv_sec;

@@ -145,7 +145,7 @@ SysResult<void> UnionFs::Impl::ChangeAttributes(const NodeRef& node, const Upper
 
 // --- operations
 
-SysResult<FileStat> UnionFs::GetAttr(NodeId id, std::optional<HandleId>) {
+SysResult<FileStat> UnionFs::GetAttr(NodeId id) {
   SNAP_TRY(const NodeRef node, impl_->Get(id));
   return impl_->Stat(node);
 }

@@ -180,7 +180,7 @@ SysResult<UnionFs::Created> UnionFs::CreateUnnamed(NodeId directory_id, mode_t m
   return created;
 }
 
-void UnionFs::ReleaseFile(NodeId, HandleId handle) {
+void UnionFs::ReleaseFile(HandleId handle) {
   OpenFileRef file;
   {
     Impl::HandleShard& shard = impl_->handles_[handle % Impl::kHandleShards];

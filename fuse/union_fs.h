@@ -110,7 +110,7 @@ class UnionFs {
   // --- names. An Entry that is returned counts one lookup of its node.
   SysResult<Entry> Lookup(NodeId directory, std::string_view name);
   void Forget(NodeId node, uint64_t lookups);
-  SysResult<FileStat> GetAttr(NodeId node, std::optional<HandleId> handle);
+  SysResult<FileStat> GetAttr(NodeId node);
   SysResult<FileStat> SetAttr(NodeId node, const AttributeChange& change, std::optional<HandleId> handle);
   SysResult<std::string> ReadLink(NodeId node);
   SysResult<Entry> MakeNode(NodeId directory, std::string_view name, mode_t mode, dev_t device, const Caller& caller);
@@ -132,7 +132,7 @@ class UnionFs {
   SysResult<Created> CreateFile(NodeId directory, std::string_view name, mode_t mode, int flags, const Caller& caller);
   /// O_TMPFILE.
   SysResult<Created> CreateUnnamed(NodeId directory, mode_t mode, int flags, const Caller& caller);
-  void ReleaseFile(NodeId node, HandleId handle);
+  void ReleaseFile(HandleId handle);
   /// `handle` 0: opened without asking (no_open).
   SysResult<size_t> Read(NodeId node, HandleId handle, uint64_t offset, std::span<std::byte> buffer);
   SysResult<size_t> Write(NodeId node, HandleId handle, uint64_t offset, std::span<const std::byte> data, bool kill_suid_sgid);
@@ -156,8 +156,8 @@ class UnionFs {
   // --- xattrs
   SysResult<std::string> GetXattr(NodeId node, const std::string& name);
   SysResult<std::vector<std::string>> ListXattr(NodeId node);
-  /// `flags`: XATTR_CREATE, XATTR_REPLACE. `clear_sgid`: FUSE_SETXATTR_ACL_KILL_SGID.
-  SysResult<void> SetXattr(NodeId node, const std::string& name, std::string_view value, int flags, bool clear_sgid);
+  /// `flags`: XATTR_CREATE, XATTR_REPLACE.
+  SysResult<void> SetXattr(NodeId node, const std::string& name, std::string_view value, int flags);
   SysResult<void> RemoveXattr(NodeId node, const std::string& name);
 
   // --- the whole

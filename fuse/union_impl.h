@@ -2,8 +2,8 @@
 // the upper; union_names.cc, union_rename.cc, union_attributes.cc, union_files.cc, union_directories.cc and union_xattrs.cc are the
 // operations.
 // Locks, in this order (docs/locking.md):
-//   1 DirectoryState::names     of two directories: the smaller NodeId first
-//   2 Node::mutex               of two nodes: the smaller NodeId first
+//   1 DirectoryState::names     of two directories: together (std::lock); a third is only tried
+//   2 Node::mutex               of two nodes: together
 //   3 tree_mutex_               shared to go from a directory to its parent, exclusive to give a directory another place
 //   4 DirectoryState::view_mutex, DirFds' slots (a parent's inside its child's)
 //   5 DirectoryState::children_mutex, then NodeTable's
@@ -100,9 +100,8 @@ class UnionFs::Impl {
   SysResult<FileStat> Show(const NodeRef& node, FileStat on_disk, const UpperFile* upper);
   SysResult<void> ChangeAttributes(const NodeRef& node, const UpperFile& file, const AttributeChange& change,
                                    const OpenFileRef& open);
-  /// Gives a new file owner and permissions. `make_mode` is what it was made with.
+  /// Gives a new file its owner and the bits of `mode` that making it did not set.
   SysResult<void> GiveOwner(const UpperFile& file, mode_t mode, uint32_t uid, uint32_t gid, dev_t device);
-  /// What override_stat says; nullopt when it is off or says nothing.
   bool UsesOverride() const { return options_.xattr_permissions != XattrPermissions::kOff; }
 
   // --- union_names.cc

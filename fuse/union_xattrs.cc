@@ -8,7 +8,6 @@
 namespace snap::fuse {
 namespace {
 
-constexpr const char* kAccessAclXattr = "system.posix_acl_access";
 constexpr const char* kDefaultAclXattr = "system.posix_acl_default";
 
 }  // namespace
@@ -48,7 +47,7 @@ SysResult<std::vector<std::string>> UnionFs::ListXattr(NodeId id) {
   return shown;
 }
 
-SysResult<void> UnionFs::SetXattr(NodeId id, const std::string& name, std::string_view value, int flags, bool clear_sgid) {
+SysResult<void> UnionFs::SetXattr(NodeId id, const std::string& name, std::string_view value, int flags) {
   SNAP_TRY(const NodeRef node, impl_->Get(id));
   if (impl_->options_.no_xattrs) return Errno(EOPNOTSUPP);
   if (!impl_->writable()) return Errno(EROFS);
@@ -59,14 +58,6 @@ SysResult<void> UnionFs::SetXattr(NodeId id, const std::string& name, std::strin
   SNAP_TRY(const UpperFile file, impl_->UpperOf(node));
   SNAP_TRY_VOID(file.SetXattr(*stored, value, flags));
   if (node->IsDirectory() && name == kDefaultAclXattr) node->directory->default_acl.store(0, std::memory_order_release);
-  if (clear_sgid && name == kAccessAclXattr) {
-    SNAP_TRY(const FileStat stat, impl_->StatLocked(node));
-    if ((stat.st.st_mode & S_ISGID) != 0) {
-      AttributeChange change;
-      change.permissions = stat.st.st_mode & 07777U & ~static_cast<mode_t>(S_ISGID);
-      SNAP_TRY_VOID(impl_->ChangeAttributes(node, file, change, nullptr));
-    }
-  }
   return {};
 }
 
