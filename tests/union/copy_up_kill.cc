@@ -440,14 +440,8 @@ int Main(int argc, char** argv) {
   if (settings.program.empty() || settings.program == "kernel")
     Die("usage: copy_up_kill PROGRAM [...] (a FUSE program; see the source)");
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  EnterMountNamespace();
-  char name[] = "/tmp/snap-kill-XXXXXX";
-  const bool own = settings.directory.empty();
-  if (own) {
-    if (mkdtemp(name) == nullptr || mount("tmpfs", name, "tmpfs", 0, "size=2g,mode=755") != 0)
-      Die("mount a tmpfs");
-    settings.directory = name;
-  }
+  const Workplace workplace(settings.directory);
+  settings.directory = workplace.path();
   const std::string dir = settings.directory + "/kill";
   files::remove_all(dir);
   files::create_directories(dir);
@@ -462,10 +456,6 @@ int Main(int argc, char** argv) {
     failures = test.failures();
   }
   files::remove_all(dir);
-  if (own) {
-    (void)umount2(name, MNT_DETACH);  // ends with the namespace in any case
-    (void)rmdir(name);
-  }
   fmt::print("{}: {} failures\n", settings.program, failures);
   return failures == 0 ? 0 : 1;
 }

@@ -11,7 +11,6 @@
 // difference, 2 the test could not be run.
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
@@ -548,14 +547,8 @@ int Main(int argc, char** argv) {
   Settings settings = Parse(argc, argv);
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
   if (signal(SIGPIPE, SIG_IGN) == SIG_ERR) Die("ignore SIGPIPE");  // pipes without a reader answer EPIPE
-  EnterMountNamespace();
-  char name[] = "/tmp/snap-union-XXXXXX";
-  const bool own = settings.directory.empty();
-  if (own) {
-    if (mkdtemp(name) == nullptr) Die("make a directory in /tmp");
-    settings.directory = name;
-    if (mount("tmpfs", name, "tmpfs", 0, "size=4g,mode=755") != 0) Die("mount a tmpfs");
-  }
+  const Workplace workplace(settings.directory);
+  settings.directory = workplace.path();
   struct statfs where {};
   if (statfs(settings.directory.c_str(), &where) != 0) Die("statfs " + settings.directory);
   SetCircumstances(where.f_type == 0x01021994);
@@ -567,10 +560,6 @@ int Main(int argc, char** argv) {
     if (failed != 0 && settings.minimise) break;  // one at a time
   }
   files::remove_all(settings.directory + "/round");
-  if (own) {
-    (void)umount2(name, MNT_DETACH);  // ends with the namespace in any case
-    (void)rmdir(name);
-  }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   fmt::print("{}: {} of {} rounds of {} operations failed, {:.1f} s\n", settings.program, failed,
              settings.rounds, settings.operations, seconds);

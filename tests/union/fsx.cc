@@ -365,14 +365,8 @@ void WriteSparse(const std::string& path, const std::string& content) {
 
 int Main(int argc, char** argv) {
   Settings settings = Parse(argc, argv);
-  EnterMountNamespace();
-  char name[] = "/tmp/snap-fsx-XXXXXX";
-  const bool own = settings.directory.empty();
-  if (own) {
-    if (mkdtemp(name) == nullptr || mount("tmpfs", name, "tmpfs", 0, "size=2g,mode=755") != 0)
-      Die("mount a tmpfs");
-    settings.directory = name;
-  }
+  const Workplace workplace(settings.directory);
+  settings.directory = workplace.path();
   const std::string dir = settings.directory + "/fsx";
   files::remove_all(dir);
   for (const char* sub : {"/l", "/u", "/w", "/m"}) files::create_directories(dir + sub);
@@ -408,10 +402,6 @@ int Main(int argc, char** argv) {
     status = 1;
   }
   files::remove_all(dir);
-  if (own) {
-    (void)umount2(name, MNT_DETACH);  // ends with the namespace in any case
-    (void)rmdir(name);
-  }
   return status;
 }
 

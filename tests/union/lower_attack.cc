@@ -517,14 +517,8 @@ int Main(int argc, char** argv) {
   }
   if (program.empty()) Die("usage: lower_attack PROGRAM [--directory DIR] [CASE...]");
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  EnterMountNamespace();
-  char name[] = "/tmp/snap-attack-XXXXXX";
-  const bool own = dir.empty();
-  if (own) {
-    if (mkdtemp(name) == nullptr || mount("tmpfs", name, "tmpfs", 0, "size=2g,mode=755") != 0)
-      Die("mount a tmpfs");
-    dir = name;
-  }
+  const Workplace workplace(dir);
+  dir = workplace.path();
   const std::string base = dir + "/attack";
   files::remove_all(base);
   files::create_directories(base + "/l");
@@ -535,10 +529,6 @@ int Main(int argc, char** argv) {
       failures += RunCase(entry, program, base);
   }
   files::remove_all(base);
-  if (own) {
-    (void)umount2(name, MNT_DETACH);  // ends with the namespace in any case
-    (void)rmdir(name);
-  }
   return failures == 0 ? 0 : 1;
 }
 

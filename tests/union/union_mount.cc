@@ -67,10 +67,20 @@ void Die(const std::string& message) {
   std::exit(2);
 }
 
-void EnterMountNamespace() {
+Workplace::Workplace(std::string directory) : path_(std::move(directory)), own_(path_.empty()) {
   if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     Die(fmt::format("a mount namespace of its own: {}", strerror(errno)));
   }
+  if (!own_) return;
+  path_ = "/tmp/snap-union-XXXXXX";
+  if (mkdtemp(path_.data()) == nullptr) Die("make a directory in /tmp");
+  if (mount("tmpfs", path_.c_str(), "tmpfs", 0, "size=4g,mode=755") != 0) Die("mount a tmpfs");
+}
+
+Workplace::~Workplace() {
+  if (!own_) return;
+  (void)umount2(path_.c_str(), MNT_DETACH);  // ends with the namespace in any case
+  (void)rmdir(path_.c_str());
 }
 
 Result<UnionMount> UnionMount::Mount(const std::string& program, const UnionDirs& dirs,

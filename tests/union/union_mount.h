@@ -23,9 +23,21 @@ struct UnionDirs {
   std::string upper, work;  ///< both empty: read-only
 };
 
-/// Moves the process into a mount namespace of its own, in which nothing propagates out: all that is mounted
-/// ends with it. Dies when that is not allowed (the tests of the union need root).
-void EnterMountNamespace();
+/// Where a test works: in a mount namespace of its own, which the process enters (nothing propagates out, and all
+/// that is mounted ends with it), in a given directory or, without one, on a tmpfs that goes with this. Dies when
+/// that is not allowed (the tests of the union need root). One in a process.
+class Workplace {
+ public:
+  explicit Workplace(std::string directory);
+  Workplace(const Workplace&) = delete;
+  Workplace& operator=(const Workplace&) = delete;
+  ~Workplace();
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  bool own_ = false;
+};
 
 /// Threads: one.
 class UnionMount {
