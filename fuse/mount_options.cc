@@ -277,7 +277,7 @@ Result<CommandLine> ParseCommandLine(const std::vector<std::string>& arguments, 
   if (operands.size() == 2) line.session_options.source = operands.front();
   line.target = operands.back();
   if (line.lowers_top_first.empty()) return MakeError(ErrorCode::kInvalidArgument, "option lowerdir= is missing");
-  if (line.upper && !line.work && !line.union_options.read_only) {
+  if (line.upper && !line.work) {
     return MakeError(ErrorCode::kInvalidArgument, "option workdir= is missing: upperdir= needs it");
   }
   parser.AddDefaults();

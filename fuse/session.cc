@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <filesystem>
+#include <system_error>
 #include <thread>
 
 #include "fs/base/quote.h"
@@ -98,6 +100,11 @@ class Session::Impl {
 
   Result<void> Mount(const std::string& target, const SessionOptions& options, const Opener& open) {
     options_ = options;
+    // libfuse unmounts by the path, which may be long after the working directory has changed.
+    std::error_code failed;
+    const std::string mount_point = std::filesystem::canonical(target, failed).string();
+    if (failed) return Error(Errno(failed.value()), fmt::format("find the mount point {}", Quote(target)));
+    if (!options.stats_path.empty()) options_.stats_path = std::filesystem::absolute(options.stats_path).string();
     const bool may_pass = kLibraryHasPassthrough && options.passthrough != Use::kOff && options.no_open != Use::kOn &&
                           IsFirstNamespaceAdmin();
     SNAP_TRY(union_, open(may_pass ? &backing_ : nullptr));
@@ -119,7 +126,7 @@ class Session::Impl {
     session_ = fuse_session_new(&args, &Operations(), sizeof(fuse_lowlevel_ops), &serving_);
     fuse_opt_free_args(&args);
     if (session_ == nullptr) return MakeError(ErrorCode::kInvalidArgument, "mount options {} are refused", Quote(mount_options));
-    if (fuse_session_mount(session_, target.c_str()) != 0) {
+    if (fuse_session_mount(session_, mount_point.c_str()) != 0) {
       return Error(errno != 0 ? Errno(errno) : Errno(EIO), fmt::format("mount at {}", Quote(target)));
     }
     mounted_ = true;

@@ -75,6 +75,7 @@ TEST(MountOptions, WhatIsMissingIsSaid) {
   EXPECT_FALSE(Parse({"-o", "lowerdir=/a"}).ok());                      // no mount point
   EXPECT_FALSE(Parse({"/m"}).ok());                                     // no lower
   EXPECT_FALSE(Parse({"-o", "lowerdir=/a,upperdir=/u", "/m"}).ok());    // no work directory
+  EXPECT_FALSE(Parse({"-o", "ro,lowerdir=/a,upperdir=/u", "/m"}).ok()); // nor for looking at it
   EXPECT_FALSE(Parse({"-o", "lowerdir=/a::/b", "/m"}).ok());            // an empty layer
   EXPECT_FALSE(Parse({"-o"}).ok());
 }
