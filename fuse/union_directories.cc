@@ -30,6 +30,7 @@ SysResult<std::shared_ptr<const Listing>> UnionFs::Impl::ListNames(const NodeRef
   std::unordered_set<std::string> hidden;  // of the layers below
   if (directory->upper.load(std::memory_order_acquire)) {
     SNAP_TRY(const DirFds::Pin pin, UpperPin(directory));
+    SNAP_TRY(const UpperLayer::Forms forms, FormsOf(directory, pin));
     SNAP_TRY(const std::vector<sys::DirEntry> entries, sys::ListDir(*pin));
     listing->reserve(entries.size());
     for (const sys::DirEntry& entry : entries) {
@@ -39,10 +40,9 @@ SysResult<std::shared_ptr<const Listing>> UnionFs::Impl::ListNames(const NodeRef
       }
       hidden.insert(entry.name);
       const bool may_be_whiteout =
-          entry.type == DT_CHR || entry.type == DT_UNKNOWN ||
-          (entry.type == DT_REG && directory->directory->has_xattr_whiteouts.load(std::memory_order_relaxed));
+          entry.type == DT_CHR || entry.type == DT_UNKNOWN || (entry.type == DT_REG && forms.xattrs);
       if (may_be_whiteout) {
-        SNAP_TRY(const UpperLayer::Name upper, LookUpper(directory, entry.name));
+        SNAP_TRY(const UpperLayer::Name upper, upper_->Look(pin, entry.name, forms));
         if (upper.kind != UpperLayer::Name::Kind::kPresent) continue;
       }
       listing->push_back({CookieOf(listing_seed_, entry.name), entry.name});

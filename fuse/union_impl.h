@@ -63,6 +63,8 @@ class UnionFs::Impl {
   /// What the layers below say about the name. The caller holds nothing special.
   SysResult<std::optional<DirectoryView::Found>> FindLower(const NodeRef& directory, const std::string& name);
   SysResult<std::shared_ptr<const DirectoryView>> ViewOf(const NodeRef& directory);
+  /// How the upper directory spells whiteouts; found out at the first call.
+  SysResult<UpperLayer::Forms> FormsOf(const NodeRef& directory, const DirFds::Pin& pin);
   SysResult<UpperLayer::Name> LookUpper(const NodeRef& directory, const std::string& name);
   /// The node of what the upper has (`stat`). The caller holds names of the directory.
   SysResult<NodeRef> MakeUpperNode(const NodeRef& directory, const std::string& name, const FileStat& stat);

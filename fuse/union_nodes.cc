@@ -64,9 +64,7 @@ SysResult<std::optional<DirectoryView::Found>> UnionFs::Impl::FindLower(const No
   return view->Find(name);
 }
 
-SysResult<UpperLayer::Name> UnionFs::Impl::LookUpper(const NodeRef& directory, const std::string& name) {
-  if (!directory->upper.load(std::memory_order_acquire)) return UpperLayer::Name{};
-  SNAP_TRY(const DirFds::Pin pin, UpperPin(directory));
+SysResult<UpperLayer::Forms> UnionFs::Impl::FormsOf(const NodeRef& directory, const DirFds::Pin& pin) {
   DirectoryState& state = *directory->directory;
   // Whiteouts only matter where something is below.
   if (!state.forms_known.load(std::memory_order_acquire) && !state.lowers.empty()) {
@@ -75,9 +73,15 @@ SysResult<UpperLayer::Name> UnionFs::Impl::LookUpper(const NodeRef& directory, c
     state.has_xattr_whiteouts.store(forms.xattrs, std::memory_order_relaxed);
     state.forms_known.store(true, std::memory_order_release);
   }
-  return upper_->Look(pin, name,
-                      {state.has_file_whiteouts.load(std::memory_order_relaxed),
-                       state.has_xattr_whiteouts.load(std::memory_order_relaxed)});
+  return UpperLayer::Forms{state.has_file_whiteouts.load(std::memory_order_relaxed),
+                           state.has_xattr_whiteouts.load(std::memory_order_relaxed)};
+}
+
+SysResult<UpperLayer::Name> UnionFs::Impl::LookUpper(const NodeRef& directory, const std::string& name) {
+  if (!directory->upper.load(std::memory_order_acquire)) return UpperLayer::Name{};
+  SNAP_TRY(const DirFds::Pin pin, UpperPin(directory));
+  SNAP_TRY(const UpperLayer::Forms forms, FormsOf(directory, pin));
+  return upper_->Look(pin, name, forms);
 }
 
 SysResult<NodeRef> UnionFs::Impl::FindChild(const NodeRef& directory, const std::string& name) {

@@ -48,6 +48,27 @@ case_xattr_whiteout() {
   setfattr -n trusted.overlay.opaque -v x top/d; setfattr -n trusted.overlay.whiteout -v "" top/d/x
   look "files with overlay.whiteout" "d d/y " d/x
 }
+# In the upper too it counts for nothing, also for who lists the directory before a name was looked up in it. (The kernel hides such a
+# name from lookups in an upper, and lists it.)
+case_xattr_whiteout_in_upper() {
+  [ "$UNION" != kernel ] || return 0
+  layers xattrupper; mkdir low/d u/d; touch low/d/x u/d/x
+  setfattr -n trusted.overlay.opaque -v x u/d; setfattr -n trusted.overlay.whiteout -v "" u/d/x
+  union_mount "$PWD/top:$PWD/low" "$PWD/u" "$PWD/w" "$PWD/m"
+  rmdir m/d || fail "a directory with nothing but whiteouts of the upper cannot be removed"
+  expect "after it was removed" "" "$(listing m)"
+  union_unmount "$PWD/m"
+}
+# A server that is ended by a signal unmounts, also where the mount point was given from another directory.
+case_ended_by_signal() {
+  [ "$UNION" != kernel ] || return 0
+  layers signal; touch low/a
+  union_mount "$PWD/low" "" "" m
+  kill -TERM "$server"
+  wait "$server" || fail "the server ended with $?"
+  server=
+  ! mountpoint -q m || fail "the mount is left after SIGTERM"
+}
 case_opaque_trusted() {
   layers opaque; mkdir low/d top/d; touch low/d/x top/d/z; setfattr -n trusted.overlay.opaque -v y top/d
   look "trusted.overlay.opaque" "d d/z " d/x
