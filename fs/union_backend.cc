@@ -21,6 +21,7 @@ Result<void> Mount::AttachTo(FdRef directory) {
   if (!S_ISDIR(target.st_mode)) return Error(Errno(ENOTDIR), fmt::format("attach mount to {}", where()));
   SNAP_TRY_SYS_VOID(sys::MoveMountTo(fd_, directory), "attach mount to {}", where());
   attached_ = true;
+  if (holds_) holds_->Outlived();
   return {};
 }
 

@@ -63,6 +63,8 @@ class MountHolds {
   virtual ~MountHolds() = default;
   /// Gives up letting go: see Mount::ReleaseHolds.
   virtual std::vector<UniqueFd> Release() = 0;
+  /// The tree will outlive the Mount: it was attached or given away.
+  virtual void Outlived() {}
 };
 
 /// A mounted tree held by descriptor. Dropping it unmounts unless it was attached.
@@ -75,7 +77,10 @@ class Mount {
   /// Errors: kNotFound, kPermission, kInvalidArgument (not a directory; attached already).
   Result<void> AttachTo(FdRef directory);
   /// Gives the descriptor to somebody who attaches it later (the launcher).
-  UniqueFd Release() && { return std::move(fd_); }
+  UniqueFd Release() && {
+    if (holds_) holds_->Outlived();
+    return std::move(fd_);
+  }
   /// While these are open, shared images of this mount stay where the next mount finds them; they are for whoever outlives this
   /// object while the tree is used (the launcher). The tree itself does not need them. After closing them call
   /// UnionBackend::ReleaseUnusedImages, or leave it to the next one who does. Empty when nothing is shared.

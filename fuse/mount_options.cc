@@ -86,6 +86,8 @@ class Parser {
       }
       return {};
     }
+    if (name == "devices") return Devices(name, value);
+    if (name == "objects") return Path(name, value, line_.objects);
     if (name == "upperdir") return Path(name, value, line_.upper);
     if (name == "workdir") return Path(name, value, line_.work);
     if (name == "uidmapping") {
@@ -187,6 +189,18 @@ class Parser {
     out = value;
     return {};
   }
+  // "N:IMAGE[:IMAGE...]"
+  Result<void> Devices(const std::string& name, const std::string& value) {
+    constexpr const char* kTakes = "takes the number of a lower, from 1 at the top, and the images it refers to: N:IMAGE[:IMAGE...]";
+    constexpr size_t kMaxLowers = 500;
+    std::vector<std::string> parts = SplitOptions(value, ':', true);
+    const auto number = ParseNumber<size_t>(parts.front());
+    if (!number || *number == 0 || *number > kMaxLowers || parts.size() < 2) return Bad(name, value, kTakes);
+    if (std::find(parts.begin(), parts.end(), "") != parts.end()) return Bad(name, value, kTakes);
+    line_.lower_devices.resize(std::max(line_.lower_devices.size(), *number));
+    line_.lower_devices[*number - 1].assign(std::make_move_iterator(parts.begin() + 1), std::make_move_iterator(parts.end()));
+    return {};
+  }
   static Result<void> Id(const std::string& name, const std::string& value, std::optional<uint32_t>& out) {
     out = ParseNumber<uint32_t>(value);
     if (!out) return Bad(name, value, "takes an id");
@@ -277,7 +291,12 @@ Result<CommandLine> ParseCommandLine(const std::vector<std::string>& arguments, 
   if (operands.size() == 2) line.session_options.source = operands.front();
   line.target = operands.back();
   if (line.lowers_top_first.empty()) return MakeError(ErrorCode::kInvalidArgument, "option lowerdir= is missing");
-  if (line.upper && !line.work) {
+  if (line.lower_devices.size() > line.lowers_top_first.size()) {
+    return MakeError(ErrorCode::kInvalidArgument, "option devices= is for lower {} of {}", line.lower_devices.size(),
+                     line.lowers_top_first.size());
+  }
+  line.lower_devices.resize(line.lowers_top_first.size());
+  if (line.upper && !line.work && !line.union_options.read_only) {
     return MakeError(ErrorCode::kInvalidArgument, "option workdir= is missing: upperdir= needs it");
   }
   parser.AddDefaults();

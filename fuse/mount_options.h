@@ -18,10 +18,13 @@ struct CommandLine {
   bool help = false, version = false, features = false;
   bool foreground = false;
   std::string target;
-  std::vector<std::string> lowers_top_first;
-  std::optional<std::string> upper, work;
+  std::vector<std::string> lowers_top_first;            ///< directories, or images of packed layers
+  std::vector<std::vector<std::string>> lower_devices;  ///< further images that the lower of the same place refers to
+  std::optional<std::string> upper, work, objects;
   UnionOptions union_options;
   SessionOptions session_options;
+  /// The target is "/dev/fd/N": an open /dev/fuse whose mount is made already.
+  bool IsMountedByCaller() const { return target.starts_with("/dev/fd/"); }
   std::vector<std::string> warnings;         ///< what was ignored, one sentence each
 };
 

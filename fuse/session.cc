@@ -100,10 +100,13 @@ class Session::Impl {
 
   Result<void> Mount(const std::string& target, const SessionOptions& options, const Opener& open) {
     options_ = options;
-    // libfuse unmounts by the path, which may be long after the working directory has changed.
-    std::error_code failed;
-    const std::string mount_point = std::filesystem::canonical(target, failed).string();
-    if (failed) return Error(Errno(failed.value()), fmt::format("find the mount point {}", Quote(target)));
+    std::string mount_point = target;
+    if (!target.starts_with("/dev/fd/")) {
+      // libfuse unmounts by the path, which may be long after the working directory has changed.
+      std::error_code failed;
+      mount_point = std::filesystem::canonical(target, failed).string();
+      if (failed) return Error(Errno(failed.value()), fmt::format("find the mount point {}", Quote(target)));
+    }
     if (!options.stats_path.empty()) options_.stats_path = std::filesystem::absolute(options.stats_path).string();
     const bool may_pass = kLibraryHasPassthrough && options.passthrough != Use::kOff && options.no_open != Use::kOn &&
                           IsFirstNamespaceAdmin();

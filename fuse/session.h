@@ -43,7 +43,8 @@ class Session {
  public:
   /// `open` makes the union once it is known who can be asked for passthrough (nullptr: nobody).
   using Opener = std::function<Result<std::unique_ptr<UnionFs>>(BackingFiles* backing)>;
-  /// Opens the union and mounts it at `target`. Errors: those of `open`; kPermission, kNotFound, kIo of the mount. Nothing is
+  /// Opens the union and mounts it at `target`; "/dev/fd/N" is an open /dev/fuse with a mount that somebody else has made, which
+  /// takes its flags and its end from there. Errors: those of `open`; kPermission, kNotFound, kIo of the mount. Nothing is
   /// mounted then.
   static Result<std::unique_ptr<Session>> Mount(const std::string& target, const SessionOptions& options, const Opener& open);
   Session(const Session&) = delete;

@@ -69,6 +69,19 @@ class UnionFs::Impl {
   /// The node of what the upper has (`stat`). The caller holds names of the directory.
   SysResult<NodeRef> MakeUpperNode(const NodeRef& directory, const std::string& name, const FileStat& stat);
   SysResult<NodeRef> MakeLowerNode(const NodeRef& directory, const std::string& name, const DirectoryView::Found& found);
+
+  // --- union_redirects.cc
+  /// A name in the layers: the directory's parts that have it, and what they say together.
+  struct LowerPlace {
+    std::vector<std::shared_ptr<LayerDir>> parents;
+    std::shared_ptr<const DirectoryView> view;  // keeps what `found` points into
+    DirectoryView::Found found;
+  };
+  /// The redirect of an upper file or directory, if it has one.
+  SysResult<std::optional<std::string>> RedirectOf(const UpperFile& file) const;
+  /// Where the redirect of a name in `directory` leads; nullopt: nowhere. Cost of an absolute one: the entries of every directory on
+  /// the way. Errors: EIO for a redirect that is none.
+  SysResult<std::optional<LowerPlace>> FollowRedirect(const NodeRef& directory, std::string_view redirect);
   NodeRef NewNode(mode_t type, uint64_t inode);
   uint64_t NumberOf(uint64_t file_system, uint64_t inode) const { return numbers_.Shown(file_system, inode); }
   /// Exclusive over every change of a directory's place, and over the system call that makes it.

@@ -118,11 +118,16 @@ SysResult<NodeRef> UnionFs::Impl::MakeUpperNode(const NodeRef& directory, const 
   // What is below it, and whose number it has.
   SNAP_TRY(const std::optional<DirectoryView::Found> below, FindLower(directory, name));
   if (node->IsDirectory()) {
-    if (below && below->name.type == FileType::kDirectory) {
+    SNAP_TRY(const std::optional<std::string> redirect, RedirectOf(file));
+    if (redirect) {
+      SNAP_TRY(const std::optional<LowerPlace> place, FollowRedirect(directory, *redirect));
+      if (place && place->found.name.type == FileType::kDirectory) {
+        SNAP_TRY(node->directory->lowers, DirectoryView::ResolveDirectory(place->found, place->parents));
+      }
+    } else if (below && below->name.type == FileType::kDirectory) {
       SNAP_TRY(const bool opaque, upper_->IsOpaque(pin, name));
       if (!opaque) {
-        SNAP_TRY(const std::shared_ptr<const DirectoryView> view, ViewOf(directory));
-        SNAP_TRY(node->directory->lowers, view->ResolveDirectory(*below, directory->directory->lowers));
+        SNAP_TRY(node->directory->lowers, DirectoryView::ResolveDirectory(*below, directory->directory->lowers));
       }
     }
     if (!node->directory->lowers.empty()) {
@@ -146,10 +151,19 @@ SysResult<NodeRef> UnionFs::Impl::MakeUpperNode(const NodeRef& directory, const 
       node->has_origin = true;
     }
   }
-  if (S_ISREG(type) && below && below->name.type == FileType::kRegular && file.GetXattr(upper_->MarkName("metacopy")).ok()) {
+  if (S_ISREG(type) && !layers_.empty() && file.GetXattr(upper_->MarkName("metacopy")).ok()) {
+    SNAP_TRY(const std::optional<std::string> redirect, RedirectOf(file));
+    std::optional<LowerPlace> place;
+    if (redirect) {
+      SNAP_TRY(place, FollowRedirect(directory, *redirect));
+    } else if (below) {
+      place = LowerPlace{directory->directory->lowers, nullptr, *below};
+    }
+    // Without its data the file would read as zeros.
+    if (!place || place->found.name.type != FileType::kRegular) return Errno(EIO);
     node->metacopy = true;
-    node->lower_directory = directory->directory->lowers[below->layer];
-    node->lower_name = below->name;
+    node->lower_directory = place->parents[place->found.layer];
+    node->lower_name = place->found.name;
   }
 
   if (!node->IsDirectory() && stat.st.st_nlink > 1) {

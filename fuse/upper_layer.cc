@@ -9,9 +9,12 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <chrono>
+#include <thread>
 
 #include "fs/base/quote.h"
 #include "fs/base/sys_file.h"
+#include "fs/base/sys_process.h"
 #include "fs/whiteout.h"
 
 namespace snap::fuse {
@@ -19,6 +22,8 @@ namespace {
 
 constexpr const char* kWorkName = "work";
 constexpr std::string_view kNumberMark = "snap.ino";
+constexpr int kLockTries = 100;
+constexpr std::chrono::milliseconds kLockPause(10);
 
 std::string FileWhiteoutName(const std::string& name) { return std::string(whiteout::kPrefix) + name; }
 
@@ -29,7 +34,19 @@ bool IsMissing(Errno error) { return error == ENODATA || error == EOPNOTSUPP || 
 bool IsReservedName(std::string_view name) { return name.starts_with(whiteout::kPrefix); }
 
 Result<std::unique_ptr<UpperLayer>> UpperLayer::Open(UniqueFd upper, UniqueFd work, const UnionOptions& options) {
-  const SysResult<void> locked = sys::Flock(work, LOCK_EX | LOCK_NB);
+  if (options.read_only) {
+    SNAP_TRY_SYS(const struct stat status, sys::FStat(upper), "look at the upper directory");
+    std::unique_ptr<UpperLayer> layer(new UpperLayer(std::move(upper), UniqueFd()));
+    layer->device_ = status.st_dev;
+    layer->UseMarks(options.user_xattr.value_or(sys::EffectiveUid() != 0));
+    return layer;
+  }
+  // The server of a mount that has just gone may be about to end: it is waited for.
+  SysResult<void> locked = sys::Flock(work, LOCK_EX | LOCK_NB);
+  for (int tries = 0; tries < kLockTries && !locked.ok() && locked.error() == EWOULDBLOCK; ++tries) {
+    std::this_thread::sleep_for(kLockPause);
+    locked = sys::Flock(work, LOCK_EX | LOCK_NB);
+  }
   if (!locked.ok() && locked.error() == EWOULDBLOCK) {
     return MakeError(ErrorCode::kBusy, "work directory {} is in use by another union mount",
                      Quote(sys::DescribeFd(work)));
@@ -53,12 +70,9 @@ Result<void> UpperLayer::Prepare(const UnionOptions& options) {
                "open '{}' in the work directory", kWorkName);
   work_ = std::make_shared<const UniqueFd>(std::move(opened));
 
-  if (options.user_xattr) {
-    user_xattr_ = *options.user_xattr;
-  } else {
-    user_xattr_ = !sys::FSetXattr(work(), whiteout::kOpaqueXattr, std::as_bytes(std::span(whiteout::kOpaqueValue))).ok();
-  }
-  prefix_ = user_xattr_ ? "user.overlay." : "trusted.overlay.";
+  UseMarks(options.user_xattr ? *options.user_xattr
+                              : !sys::FSetXattr(work(), whiteout::kOpaqueXattr,
+                                                std::as_bytes(std::span(whiteout::kOpaqueValue))).ok());
 
   const std::string probe = NewName();
   const SysResult<void> device = sys::MknodAt(work(), probe.c_str(), S_IFCHR | 0000, 0);
@@ -66,6 +80,11 @@ Result<void> UpperLayer::Prepare(const UnionOptions& options) {
   whiteouts_ = options.whiteouts.value_or(device.ok() ? WhiteoutForm::kDevice : WhiteoutForm::kFile);
   if (whiteouts_ == WhiteoutForm::kDevice && !device.ok()) return Error(device.error(), "make a whiteout device");
   return {};
+}
+
+void UpperLayer::UseMarks(bool user_xattr) {
+  user_xattr_ = user_xattr;
+  prefix_ = user_xattr ? "user.overlay." : "trusted.overlay.";
 }
 
 std::string UpperLayer::NewName() { return "#" + std::to_string(next_name_.fetch_add(1, std::memory_order_relaxed)); }

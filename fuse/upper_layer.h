@@ -81,6 +81,7 @@ class UpperLayer {
  private:
   UpperLayer(UniqueFd upper, UniqueFd lock) : upper_(std::move(upper)), lock_(std::move(lock)) {}
   Result<void> Prepare(const UnionOptions& options);
+  void UseMarks(bool user_xattr);
   SysResult<void> LinkWhiteout(FdRef directory, const std::string& name);
 
   UniqueFd upper_;

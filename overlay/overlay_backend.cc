@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "fs/base/fault.h"
 #include "fs/base/synchronized.h"
 #include "fs/base/sys_mount.h"
 #include "overlay/context_mount.h"
@@ -40,6 +41,7 @@ class OverlayBackend final : public UnionBackend {
   std::string_view name() const override { return "overlay"; }
 
   Result<Mount> MountStacked(const MountStack& stack, const MountOptions& options) override {
+    SNAP_FAULT_POINT("overlay.mount_stacked");
     SNAP_TRY_VOID(overlay::CheckStack(stack, options));
     SNAP_TRY(overlay::PackedLowers packed,
              overlay::MountPackedLowers(stack, options.share_images ? images_ : nullptr, erofs_backing_));

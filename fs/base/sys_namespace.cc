@@ -113,4 +113,23 @@ SysResult<int> RunInUserNamespace(int (*body)()) {
   return status.code;
 }
 
+SysResult<void> EnterEmptyMountNamespace() {
+  if (::unshare(CLONE_NEWNS) < 0) return LastErrno();
+  SNAP_TRY_VOID(Mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr));
+  SNAP_TRY(const UniqueFd context, FsOpen("tmpfs"));
+  SNAP_TRY_VOID(FsConfigString(context, "size", "4k"));
+  SNAP_TRY_VOID(FsConfigString(context, "mode", "555"));
+  SNAP_TRY_VOID(FsConfigCreate(context));
+  SNAP_TRY(const UniqueFd root, FsMount(context, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
+  SNAP_TRY_VOID(MkdirAt(root, "proc", 0555));
+  SNAP_TRY(const UniqueFd proc, OpenTree(FdRef::Cwd(), "/proc", OPEN_TREE_CLONE | AT_RECURSIVE));
+  SNAP_TRY_VOID(MoveMountAt(root, FdRef::Cwd(), "/"));
+  SNAP_TRY_VOID(MoveMountAt(proc, root, "proc"));
+  if (::fchdir(root.get()) < 0) return LastErrno();
+  SNAP_TRY_VOID(PivotRoot(".", "."));
+  SNAP_TRY_VOID(Unmount(".", kUnmountDetach));
+  if (::chdir("/") < 0) return LastErrno();
+  return {};
+}
+
 }  // namespace snap::sys

@@ -24,6 +24,11 @@ SysResult<void> RunInPrivateMountNamespace(FdRef scratch, const std::function<vo
 /// off).
 SysResult<UniqueFd> NewUserNamespace(const std::string& uid_map, const std::string& gid_map);
 
+/// Puts this process, which must have one thread, into a mount namespace of its own where there is nothing but /proc: it holds no
+/// mount of the one it came from any more, except by its descriptors. Errors: EPERM without CAP_SYS_ADMIN. After another error the
+/// process sees whatever it got to.
+SysResult<void> EnterEmptyMountNamespace();
+
 /// Runs `body` in a child with new, unmapped user and mount namespaces, where it has all capabilities, and
 /// returns what it returned (0..255). The child is a copy of a maybe multi-threaded process: only system
 /// calls in `body`, no allocation, no locks. Errors: EPERM, ENOSPC or EUSERS as above; EINTR when the child

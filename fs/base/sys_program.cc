@@ -36,7 +36,8 @@ class SpawnPlan {
     ::posix_spawnattr_destroy(&attributes_);
   }
 
-  int Set(FdRef out, FdRef err) {
+  /// `inherited` must have numbers at or above kFirstInherited + their count: one is not to replace another.
+  int Set(FdRef out, FdRef err, std::span<const UniqueFd> inherited) {
     sigset_t none;
     sigset_t ignored;
     ::sigemptyset(&none);
@@ -52,6 +53,11 @@ class SpawnPlan {
              ::posix_spawnattr_setflags(
                  &attributes_, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF),
          }) {
+      if (failed != 0) return failed;
+    }
+    for (size_t i = 0; i < inherited.size(); ++i) {
+      const int number = kFirstInherited + static_cast<int>(i);
+      const int failed = ::posix_spawn_file_actions_adddup2(&actions_, inherited[i].get(), number);
       if (failed != 0) return failed;
     }
     return 0;
@@ -91,15 +97,33 @@ SysResult<bool> ReadSome(const Output& output, size_t max_bytes) {
   return size > 0;
 }
 
+/// Copies with numbers of `lowest` and above.
+SysResult<std::vector<UniqueFd>> CopyAbove(std::span<const FdRef> fds, int lowest) {
+  std::vector<UniqueFd> copies;
+  copies.reserve(fds.size());
+  for (const FdRef fd : fds) {
+    const int copy = ::fcntl(fd.get(), F_DUPFD_CLOEXEC, lowest);
+    if (copy < 0) return LastErrno();
+    copies.emplace_back(copy);
+  }
+  return copies;
+}
+
 }  // namespace
 
 SysResult<ProgramResult> RunProgram(const std::vector<std::string>& words, std::chrono::milliseconds timeout,
                                     size_t max_bytes) {
+  return RunProgram(words, {}, timeout, max_bytes);
+}
+
+SysResult<ProgramResult> RunProgram(const std::vector<std::string>& words, std::span<const FdRef> inherited,
+                                    std::chrono::milliseconds timeout, size_t max_bytes) {
   const Clock::time_point deadline = Clock::now() + timeout;
+  SNAP_TRY(const std::vector<UniqueFd> files, CopyAbove(inherited, kFirstInherited + static_cast<int>(inherited.size())));
   SNAP_TRY(Pipe out, MakePipe());
   SNAP_TRY(Pipe err, MakePipe());
   SpawnPlan plan;
-  if (const int failed = plan.Set(out.write_end, err.write_end); failed != 0) return Errno(failed);
+  if (const int failed = plan.Set(out.write_end, err.write_end, files); failed != 0) return Errno(failed);
   pid_t pid = -1;
   if (const int failed = plan.Spawn(words, pid); failed != 0) return Errno(failed);
   out.write_end.Reset();

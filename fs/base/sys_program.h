@@ -3,11 +3,13 @@
 
 #include <chrono>
 #include <cstddef>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "fs/base/result.h"
 #include "fs/base/sys_process.h"
+#include "fs/base/unique_fd.h"
 
 namespace snap::sys {
 
@@ -22,5 +24,10 @@ struct ProgramResult {
 /// read and dropped. Errors: ENOENT when there is no such program, EACCES, ENOMEM.
 SysResult<ProgramResult> RunProgram(const std::vector<std::string>& words, std::chrono::milliseconds timeout,
                                     size_t max_bytes);
+/// The same for a program that is given files: it finds `inherited` as its descriptors kFirstInherited, + 1, ... in this order.
+/// What it leaves running in a session of its own keeps them.
+inline constexpr int kFirstInherited = 3;
+SysResult<ProgramResult> RunProgram(const std::vector<std::string>& words, std::span<const FdRef> inherited,
+                                    std::chrono::milliseconds timeout, size_t max_bytes);
 
 }  // namespace snap::sys

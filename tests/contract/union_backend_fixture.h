@@ -52,6 +52,11 @@ struct BackendCase {
   std::string name;
   std::function<std::shared_ptr<UnionBackend>()> make;
   Layers layers = Layers::kTrees;
+  // What the interface leaves open: a program must do without, a test must know.
+  bool renames_lower_directories = true;  ///< otherwise EXDEV, and mv copies
+  bool copies_up_metadata_alone = true;   ///< chmod of a lower file moves no data
+  bool tells_spellings_apart = true;      ///< user_xattr decides which opaque marks count; otherwise all do
+  bool knows_holes_of_packed = true;      ///< st_blocks
 };
 void PrintTo(const BackendCase& backend, std::ostream* out);
 

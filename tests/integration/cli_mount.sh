@@ -51,7 +51,13 @@ case_parts_of_an_image() {
   expect_ok mount --only 2 app && target=$out
   expect_eq "layer 2 alone" "$(cd "$target" && find . -type f | sort | xargs)" "./app/one ./etc/motd"
   expect_eq "whiteouts applied" "$(ls "$target/dir")" ""
-  expect_ok mount --layer 2 app && target=$out
+  if [[ ${SNAP_BACKEND:-} == fuse && ${SNAP_LAYER_FORMAT:-packed} != tree ]]; then
+    expect_status 1 mount --layer 2 app
+    expect_match "says who could" "$err" "can only be shown by EROFS"
+    SNAP_BACKEND=overlay expect_ok mount --layer 2 app && target=$out
+  else
+    expect_ok mount --layer 2 app && target=$out
+  fi
   expect_eq "layer 2 as stored" "$(stat -c '%F %t:%T' "$target/dir/a")" "character special file 0:0"
   expect_eq "read-only" "$(touch "$target/x" 2>&1 | grep -o 'Read-only file system')" "Read-only file system"
   expect_ok mount
@@ -70,6 +76,26 @@ case_wrong_parts() {
   expect_status 3 mount nonexistent
   expect_status 3 mount app "$work/nonexistent"
   expect_status 2 mount app "$work/base.tar"
+  expect_clean
+}
+
+# What a host without overlayfs, or one that does not allow it, answers.
+case_fuse_where_overlayfs_is_refused() {
+  [[ ${SNAP_BACKEND:-} != fuse ]] || return 0
+  local target errno
+  for errno in 19 1; do  # ENODEV, EPERM
+    SNAP_FAULT=overlay.mount_stacked:error=$errno@0 expect_ok mount app && target=$out
+    expect_match "says why" "$err" '^snap: using FUSE, which is slower: .*overlay.mount_stacked'
+    expect_eq "once" "$(wc -l <<<"$err")" 1
+    expect_eq "by FUSE" "$(findmnt -no FSTYPE "$target")" fuse.snap-fuse
+    expect_eq "content" "$(<"$target/etc/motd")" "hello from app"
+    expect_ok umount "$target"
+  done
+  SNAP_FAULT=overlay.mount_stacked:error=19@0 expect_status 1 mount --backend overlay app
+  SNAP_FAULT=overlay.mount_stacked:error=28@0 expect_status 7 mount app
+  expect_eq "another failure is none to go round" "$(grep -c FUSE <<<"$err")" 0
+  SNAP_FAULT=overlay.mount_stacked:error=19@0 expect_ok run --rm app one
+  expect_eq "containers too" "$out" "entry one"
   expect_clean
 }
 

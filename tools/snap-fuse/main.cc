@@ -12,6 +12,7 @@
 #include "fs/base/fault.h"
 #include "fs/base/sys_child.h"
 #include "fs/base/sys_file.h"
+#include "fs/base/sys_namespace.h"
 #include "fs/base/sys_process.h"
 #include "fuse/mount_options.h"
 #include "fuse/open_layers.h"
@@ -69,8 +70,7 @@ void WatchSignals(Session& session, const sigset_t& signals) {
   }
 }
 
-Result<void> Detach() {
-  SNAP_TRY_SYS(const UniqueFd null, sys::OpenAt(FdRef::Cwd(), "/dev/null", O_RDWR), "open /dev/null");
+Result<void> Detach(FdRef null) {
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     SNAP_TRY_SYS_VOID(sys::DupTo(null, fd), "detach from the caller");
   }
@@ -87,11 +87,17 @@ int Serve(const CommandLine& line, const std::function<Result<void>()>& ready) {
   Result<std::unique_ptr<Session>> session =
       Session::Mount(line.target, line.session_options, [&](BackingFiles* backing) -> Result<std::unique_ptr<UnionFs>> {
         const std::shared_ptr<DirFds> fds = UnionFs::MakeDirFds(line.union_options);
-        SNAP_TRY(OpenedLayers layers, OpenLayers({line.lowers_top_first, line.upper, line.work}, *fds));
+        SNAP_TRY(OpenedLayers layers, OpenLayers({line.lowers_top_first, line.lower_devices, line.upper, line.work,
+                                                           line.objects}, *fds));
         return UnionFs::Open(std::move(layers.lowers_top_first), std::move(layers.upper), line.union_options, fds, backing);
       });
   if (!session.ok()) return Complain(session.error().message());
   if (chdir("/") != 0) return Complain("leave the working directory");
+  if (line.IsMountedByCaller()) {
+    // The caller's mount namespace may be one that is to end when nobody is in it any more.
+    const SysResult<void> left = sys::EnterEmptyMountNamespace();
+    if (!left.ok() && !(left.error() == EPERM)) return Complain("leave the mount namespace: " + left.error().Message());
+  }
   const Result<void> told = ready();
   if (!told.ok()) return Complain(told.error().message());
 
@@ -118,9 +124,11 @@ int ServeInBackground(const CommandLine& line) {
     return got.ok() && *got == 1 ? 0 : 1;
   }
   pipe->read_end.Reset();
+  const SysResult<UniqueFd> null = sys::OpenAt(FdRef::Cwd(), "/dev/null", O_RDWR);
+  if (!null.ok()) return Complain("open /dev/null: " + null.error().Message());
   if (const SysResult<void> led = sys::NewSession(); !led.ok()) return Complain("setsid: " + led.error().Message());
   return Serve(line, [&]() -> Result<void> {
-    SNAP_TRY_VOID(Detach());
+    SNAP_TRY_VOID(Detach(*null));
     SNAP_TRY_SYS_VOID(sys::WriteAll(pipe->write_end, "1"), "tell the caller");
     pipe->write_end.Reset();
     return {};

@@ -3,7 +3,7 @@
 #include "fs/base/log.h"
 #include "fs/base/sys_file.h"
 #include "fs/base/sys_process.h"
-#include "overlay/overlay_backend.h"
+#include "tools/snap/backend.h"
 
 namespace snap::cli {
 namespace {
@@ -29,6 +29,13 @@ Context::Context(Settings settings, const CommandTree& tree, const CommandTree::
 bool Context::color_output() const { return UseColor(settings_.color, kStdout); }
 bool Context::color_errors() const { return UseColor(settings_.color, kStderr); }
 
+Result<void> Context::ChooseBackend(const std::string& flag) {
+  Flags flags = tree_.global().flags;
+  flags.backend = flag;
+  SNAP_TRY(settings_, LoadSettings(flags, ProcessEnvironment()));
+  return {};
+}
+
 Result<Store*> Context::OpenStore() {
   if (store_) return &*store_;
   StoreOptions options;
@@ -37,10 +44,8 @@ Result<Store*> Context::OpenStore() {
     Note(holder ? fmt::format("snap: waiting for the store, which process {} is using\n", *holder)
                 : std::string("snap: waiting for the store, which another process is using\n"));
   };
-  OverlayOptions overlay;
-  overlay.feature_cache_directory = settings_.run_dir;
-  overlay.image_mounts_directory = settings_.run_dir + "/images";
-  SNAP_TRY(Store store, Store::Open(std::move(options), MakeOverlayBackend(std::move(overlay))));
+  const auto note = [this](std::string_view text) { Note(fmt::format("snap: {}\n", text)); };
+  SNAP_TRY(Store store, Store::Open(std::move(options), MakeBackend(settings_, note)));
   // Not before: a new store's directory must be empty. Without it every process probes the kernel again.
   if (const Result<void> made = MakeRunDirectory(settings_.run_dir); !made.ok()) {
     log::Debug("{}, going on without", made.error().message());

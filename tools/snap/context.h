@@ -36,6 +36,8 @@ class Context {
   bool color_output() const;
   bool color_errors() const;
 
+  /// A verb's --backend, which wins over environment and file; "" leaves it to them. Before OpenStore.
+  Result<void> ChooseBackend(const std::string& flag);
   /// The store, opened (and made, if it does not exist) at the first call.
   Result<Store*> OpenStore();
   /// The records of mounts made by `snap mount`; opens the store first, since its directory must be there.

@@ -63,11 +63,12 @@ Environment ProcessEnvironment() {
 
 std::span<const ConfigKey> ConfigKeys() {
   using Kind = ConfigKey::Kind;
-  static const std::array<ConfigKey, 14> kKeys = {{
+  static const std::array<ConfigKey, 15> kKeys = {{
       {"root", Kind::kString, {}},
       {"durability", Kind::kString, {"full", "none"}},
       {"io_engine", Kind::kString, {"auto", "plain", "uring"}},
       {"layer_format", Kind::kString, {"auto", "packed", "tree"}},
+      {"backend", Kind::kString, {"auto", "overlay", "fuse"}},
       {"parallel_layers", Kind::kUnsigned, {}},
       {"color", Kind::kString, {"auto", "always", "never"}},
       {"progress", Kind::kString, {"auto", "tty", "plain", "none"}},
@@ -131,6 +132,15 @@ Result<Settings> MergeSettings(const Flags& flags, const Environment& environmen
   const auto parsed_format = ParseLayerFormatChoice(format.value);
   if (!parsed_format.ok()) return BadValue("layer_format", format, "auto, packed or tree");
   settings.layer_format = *parsed_format;
+
+  const Chosen backend = choose({"backend", "SNAP_BACKEND"}, flags.backend, file.String("backend"), "auto");
+  if (backend.value == "overlay") {
+    settings.backend = BackendChoice::kOverlay;
+  } else if (backend.value == "fuse") {
+    settings.backend = BackendChoice::kFuse;
+  } else if (backend.value != "auto") {
+    return BadValue("backend", backend, "auto, overlay or fuse");
+  }
 
   const auto file_parallel = file.Unsigned("parallel_layers");
   const Chosen parallel =

@@ -19,6 +19,7 @@
 namespace snap::cli {
 
 enum class ColorMode { kAuto, kAlways, kNever };
+enum class BackendChoice { kAuto, kOverlay, kFuse };
 enum class ProgressMode { kAuto, kTty, kPlain, kNone };
 
 inline constexpr std::string_view kDefaultRoot = "/var/lib/snap-store";
@@ -27,7 +28,7 @@ inline constexpr std::string_view kDefaultConfig = "/etc/snap-store/config.toml"
 
 /// What the command line said; empty strings and nullopt for what it did not.
 struct Flags {
-  std::string root, color, progress, durability, io_engine, layer_format;
+  std::string root, color, progress, durability, io_engine, layer_format, backend;
   std::optional<unsigned> parallel_layers;
 };
 
@@ -41,6 +42,7 @@ struct Settings {
   Durability durability = Durability::kFull;
   IoEngineKind io_engine = IoEngineKind::kAuto;
   LayerFormatChoice layer_format = LayerFormatChoice::kAuto;
+  BackendChoice backend = BackendChoice::kAuto;
   unsigned parallel_layers = 0;  ///< 0: as many as processors
   ColorMode color = ColorMode::kAuto;
   ProgressMode progress = ProgressMode::kAuto;

@@ -11,7 +11,7 @@ namespace snap::cli {
 namespace {
 
 struct MountArgs {
-  std::string reference, directory;
+  std::string reference, directory, backend;
   std::optional<unsigned> layer, upto, only;
   bool read_write = false, trusted = false;
 };
@@ -37,6 +37,7 @@ Result<int> ListMounts(Context& context, Store& store, MountsRegistry& registry,
 }
 
 Result<int> MountTree(Context& context, const MountArgs& args) {
+  SNAP_TRY_VOID(context.ChooseBackend(args.backend));
   SNAP_TRY(Store* const store, context.OpenStore());
   SNAP_TRY(MountsRegistry* const registry, context.OpenMounts());
   SNAP_TRY(const MountsRegistry::Lock lock, registry->Acquire());
@@ -121,6 +122,8 @@ void AddMount(CommandTree& tree) {
         options.Exclusive({"--layer", "--upto", "--only"});
         options.Flag("--rw", args->read_write,
                      "Writable: an image on a throw-away upper, a container in its own");
+        options.Choice("--backend", args->backend, {"auto", "overlay", "fuse"},
+                       "What stacks the layers; auto (default): overlayfs, or FUSE where that is refused");
         options.Flag("--trusted", args->trusted, "Let set-id programs and device files of the image work");
         return [args](Context& context) { return MountTree(context, *args); };
       });

@@ -26,7 +26,7 @@ constexpr int kOwnFailure = 125;
 constexpr size_t kMaxEnvFile = size_t{1} << 20U;
 
 struct RunArgs {
-  std::string image, name, working_dir, user, hostname, network;
+  std::string image, name, working_dir, user, hostname, network, backend;
   std::optional<std::string> entrypoint;
   std::vector<std::string> env, env_files, volumes;
   bool remove = false, interactive = false, terminal = false, read_only = false;
@@ -141,6 +141,7 @@ Result<int> Run(Context& context, const RunArgs& args) {
   // The database's threads must not take signals that are meant for the container: they inherit this mask.
   // What comes before the container runs is passed to it then.
   SNAP_TRY_SYS_VOID(sys::BlockAllSignals(), "block signals");
+  SNAP_TRY_VOID(context.ChooseBackend(args.backend));
   SNAP_TRY(Store* const store, context.OpenStore());
   SNAP_TRY(const ImageRecord image, FindImage(context, *store, args.image));
   SNAP_TRY(const oci::ImageConfig config, ConfigOf(image));
@@ -240,6 +241,8 @@ void AddRun(CommandTree& tree) {
         options.Text("--hostname", args->hostname, "NAME", "Host name; without it, the container's short id");
         options.Choice("--network", args->network, {"none", "host"},
                        "none: only loopback (default); host: the host's");
+        options.Choice("--backend", args->backend, {"auto", "overlay", "fuse"},
+                       "What stacks the layers; auto (default): overlayfs, or FUSE where that is refused");
         options.OptionalText("--entrypoint", args->entrypoint, "PROGRAM",
                              "Instead of the image's entrypoint and command");
         return [args](Context& context) { return Run(context, *args); };

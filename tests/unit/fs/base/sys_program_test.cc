@@ -30,6 +30,21 @@ TEST(RunProgram, ReadsBothOutputsHoweverMuchTheyAre) {
   EXPECT_EQ(result->status.ShellCode(), 0);
 }
 
+TEST(RunProgram, FindsTheFilesItIsGivenInTheirOrder) {
+  std::vector<Pipe> pipes;
+  std::vector<FdRef> given;
+  for (const char* text : {"one", "two", "three"}) {
+    pipes.push_back(*MakePipe());
+    ASSERT_TRUE(WriteAll(pipes.back().write_end, text).ok());
+    pipes.back().write_end.Reset();
+  }
+  // Descriptors whose numbers are others' places.
+  for (size_t i = pipes.size(); i-- > 0;) given.push_back(pipes[i].read_end);
+  const auto result = RunProgram({"sh", "-c", "cat <&3; echo; cat <&4; echo; cat <&5"}, given, kLong, kMax);
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->out, "three\ntwo\none");
+}
+
 TEST(RunProgram, HasNoStandardInput) {
   const auto result = RunProgram({"cat"}, kLong, kMax);
   ASSERT_TRUE(result.ok());
