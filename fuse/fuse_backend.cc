@@ -219,7 +219,7 @@ class FuseBackend final : public UnionBackend {
     handover.Add(device);
     const std::string target = fmt::format("/dev/fd/{}", sys::kFirstInherited + static_cast<int>(handover.fds().size()) - 1);
     handover.Add(alive);
-    SysResult<sys::ProgramResult> run = sys::RunProgram({server_, "-o", list, target}, handover.fds(), kPatience, kMaxOutput);
+    SysResult<sys::ProgramResult> run = sys::RunProgramWith(sys::ProgramCall{.words = {server_, "-o", list, target}, .inherited = handover.fds()}, kPatience, kMaxOutput);
     if (!run.ok()) {
       if (run.error() == ENOENT) {
         return MakeError(ErrorCode::kUnsupported, "mount by FUSE: there is no program {}", Quote(server_));

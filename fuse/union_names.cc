@@ -65,6 +65,11 @@ SysResult<void> UnionFs::Impl::ChooseOwner(Creation& creation, mode_t mode, cons
   // A squashed owner is only shown: on disk the files are the mounting user's.
   if (options_.squash_uid) uid = own_uid_;
   if (options_.squash_gid) gid = own_gid_;
+  // The mounting user, outside of the mapping: an engine that prepares a container's tree. On disk its files are its own.
+  if (caller.uid == own_uid_) {
+    if (!uid) uid = own_uid_;
+    if (!gid) gid = own_gid_;
+  }
   if (!uid || !gid) return Errno(EOVERFLOW);
   creation.uid = *uid;
   creation.gid = *gid;

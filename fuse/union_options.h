@@ -10,7 +10,8 @@
 namespace snap::fuse {
 
 /// Ids on disk to ids shown and back: `on_disk`..+size are shown as `shown`..+size. No ranges: the identity.
-/// What no range covers is shown as the overflow id, and cannot be given to a file (EINVAL for chown, EOVERFLOW for creation).
+/// What no range covers is shown as the overflow id, and cannot be given to a file (EINVAL for chown, EOVERFLOW for creation, unless by the
+/// mounting user, whose files are its own on disk).
 class IdRanges {
  public:
   struct Range {

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "fs/base/result.h"
@@ -73,8 +74,10 @@ class Container {
   /// Waits for the end and reaps it.
   Result<sys::ExitStatus> Wait();
 
+  /// One that was started otherwise. `pid` is a child of this process; an invalid `terminal`: none.
+  Container(pid_t pid, UniqueFd pidfd, UniqueFd terminal) : pid_(pid), pidfd_(std::move(pidfd)), terminal_(std::move(terminal)) {}
+
  private:
-  Container() = default;
   pid_t pid_ = -1;
   UniqueFd pidfd_;
   UniqueFd terminal_;

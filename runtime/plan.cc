@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <sys/mount.h>
 
 #include <string_view>
 
@@ -29,36 +30,21 @@ const std::string* FindVariable(const std::vector<std::string>& env, std::string
   return found;
 }
 
-Result<void> PlanCommand(const ContainerSpec& spec, Plan& plan) {
-  if (spec.args.empty() || spec.args[0].empty()) {
-    return MakeError(ErrorCode::kInvalidArgument, "no command to run: neither the image nor the caller names one");
-  }
-  plan.args = spec.args;
-  for (const std::string& arg : plan.args) SNAP_TRY_VOID(CheckNoNul(arg, "argument"));
-  plan.env = spec.env;
-  for (const std::string& variable : plan.env) {
-    SNAP_TRY_VOID(CheckNoNul(variable, "environment variable"));
+Result<std::vector<std::string>> DockerEnvironment(const ContainerSpec& spec, const Plan& plan) {
+  std::vector<std::string> env = spec.env;
+  for (const std::string& variable : env) {
     if (variable.find('=') == std::string::npos || variable.starts_with('=')) {
       return MakeError(ErrorCode::kInvalidArgument, "environment variable {} is not NAME=value", Quote(variable));
     }
   }
   const auto add_missing = [&](std::string_view name, std::string_view value) {
-    if (FindVariable(plan.env, name) == nullptr) plan.env.push_back(fmt::format("{}={}", name, value));
+    if (FindVariable(env, name) == nullptr) env.push_back(fmt::format("{}={}", name, value));
   };
   add_missing("PATH", kDefaultPath);
   add_missing("HOSTNAME", plan.hostname);
   add_missing("HOME", plan.user.home);
   if (spec.terminal) add_missing("TERM", "xterm");
-  const std::string* const path = FindVariable(plan.env, "PATH");
-  plan.searched = plan.args[0].find('/') == std::string::npos;
-  plan.candidates = ExecCandidates(plan.args[0], std::string_view(*path).substr(sizeof "PATH"));
-
-  for (std::string& arg : plan.args) plan.argv.push_back(arg.data());
-  plan.argv.push_back(nullptr);
-  for (std::string& variable : plan.env) plan.envp.push_back(variable.data());
-  plan.envp.push_back(nullptr);
-  for (const std::string& candidate : plan.candidates) plan.exec_paths.push_back(candidate.c_str());
-  return {};
+  return env;
 }
 
 void PlanFault(Plan& plan) {
@@ -70,6 +56,29 @@ void PlanFault(Plan& plan) {
     plan.fault_step = static_cast<int>(step);
     plan.fault = *order;
   }
+}
+
+}  // namespace
+
+Result<void> PlanCommand(std::vector<std::string> args, std::vector<std::string> env, Plan& plan) {
+  if (args.empty() || args[0].empty()) {
+    return MakeError(ErrorCode::kInvalidArgument, "no command to run: neither the image nor the caller names one");
+  }
+  plan.args = std::move(args);
+  for (const std::string& arg : plan.args) SNAP_TRY_VOID(CheckNoNul(arg, "argument"));
+  plan.env = std::move(env);
+  for (const std::string& variable : plan.env) SNAP_TRY_VOID(CheckNoNul(variable, "environment variable"));
+  const std::string* const path = FindVariable(plan.env, "PATH");
+  plan.searched = plan.args[0].find('/') == std::string::npos;
+  plan.candidates =
+      ExecCandidates(plan.args[0], path != nullptr ? std::string_view(*path).substr(sizeof "PATH") : kDefaultPath);
+
+  for (std::string& arg : plan.args) plan.argv.push_back(arg.data());
+  plan.argv.push_back(nullptr);
+  for (std::string& variable : plan.env) plan.envp.push_back(variable.data());
+  plan.envp.push_back(nullptr);
+  for (const std::string& candidate : plan.candidates) plan.exec_paths.push_back(candidate.c_str());
+  return {};
 }
 
 // The child hands 0, 1, 2 on and closes the rest; a descriptor of ours in one of these places would be handed on too,
@@ -88,7 +97,19 @@ Result<void> CheckStandardStreams(FdRef rootfs) {
   return {};
 }
 
-}  // namespace
+Result<void> PlanChannels(Plan& plan) {
+  SNAP_FAULT_POINT("runtime.prepare.report");
+  SNAP_TRY_SYS(plan.launcher, sys::PidfdOpen(sys::Pid()), "open a pidfd of the launcher");
+  SNAP_TRY_SYS(sys::Pipe report, sys::MakePipe(), "make a pipe");
+  plan.report_in = std::move(report.read_end);
+  plan.report_out = std::move(report.write_end);
+  SNAP_TRY_SYS(sys::Pipe go, sys::MakePipe(), "make a pipe");
+  plan.go_in = std::move(go.read_end);
+  plan.go_out = std::move(go.write_end);
+  plan.made.resize(plan.rootfs.mounts.size());
+  if (fault::g_armed) [[unlikely]] PlanFault(plan);
+  return {};
+}
 
 Result<void> Prepare(const ContainerSpec& spec, UniqueFd rootfs, Plan& plan) {
   SNAP_TRY_VOID(CheckStandardStreams(rootfs));
@@ -101,12 +122,15 @@ Result<void> Prepare(const ContainerSpec& spec, UniqueFd rootfs, Plan& plan) {
                      Quote(plan.working_dir));
   }
   SNAP_TRY(plan.user, ResolveUser(rootfs, spec.user));
-  SNAP_TRY_VOID(PlanCommand(spec, plan));
+  SNAP_TRY(std::vector<std::string> env, DockerEnvironment(spec, plan));
+  SNAP_TRY_VOID(PlanCommand(spec.args, std::move(env), plan));
 
   // A capability that the launcher itself lacks cannot be given; having fewer is the safe direction.
   SNAP_TRY_SYS(const sys::CapabilitySets own, sys::GetCapabilities(), "read the launcher's capabilities");
   plan.bounding = DefaultCapabilities() & own.permitted;
-  plan.permitted = plan.user.uid == 0 ? plan.bounding : 0;
+  const uint64_t permitted = plan.user.uid == 0 ? plan.bounding : 0;
+  plan.capabilities = {permitted, permitted, 0};
+  plan.host_propagation = MS_REC | MS_PRIVATE;
 
   plan.clone_flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
   if (spec.network == Network::kNone) plan.clone_flags |= CLONE_NEWNET;
@@ -121,13 +145,7 @@ Result<void> Prepare(const ContainerSpec& spec, UniqueFd rootfs, Plan& plan) {
     SNAP_FAULT_POINT("runtime.prepare.terminal");
     SNAP_TRY(plan.terminal, OpenPty(plan.rootfs.devpts, plan.user.uid, spec.terminal_size));
   }
-  SNAP_FAULT_POINT("runtime.prepare.report");
-  SNAP_TRY_SYS(plan.launcher, sys::PidfdOpen(sys::Pid()), "open a pidfd of the launcher");
-  SNAP_TRY_SYS(sys::Pipe pipe, sys::MakePipe(), "make a pipe");
-  plan.report_in = std::move(pipe.read_end);
-  plan.report_out = std::move(pipe.write_end);
-  if (fault::g_armed) [[unlikely]] PlanFault(plan);
-  return {};
+  return PlanChannels(plan);
 }
 
 }  // namespace snap::runtime

@@ -193,6 +193,18 @@ Result<void> PlanBind(const BindMount& bind, RootfsPlan& plan) {
 
 }  // namespace
 
+bool IsReadOnlyLate(const PlannedMount& mount) { return !mount.fs_type.empty() && (mount.set & MOUNT_ATTR_RDONLY) != 0; }
+
+SysResult<void> ApplyAttributes(const PlannedMount& mount, FdRef made) {
+  const uint64_t set = IsReadOnlyLate(mount) ? mount.set & ~uint64_t{MOUNT_ATTR_RDONLY} : mount.set;
+  if ((set | mount.clear) != 0) SNAP_TRY_VOID(sys::MountSetAttr(made, set, mount.clear, 0, false));
+  if ((mount.set_recursive | mount.clear_recursive) != 0) {
+    SNAP_TRY_VOID(sys::MountSetAttr(made, mount.set_recursive, mount.clear_recursive, 0, true));
+  }
+  if (mount.propagation) SNAP_TRY_VOID(sys::MountSetAttr(made, 0, 0, *mount.propagation, mount.propagate_recursively));
+  return {};
+}
+
 const std::vector<const char*>& MaskedPaths() {
   static const std::vector<const char*> paths = {"/proc/asound",
                                                  "/proc/acpi",

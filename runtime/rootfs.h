@@ -6,7 +6,9 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fs/base/result.h"
@@ -21,19 +23,35 @@ namespace snap::runtime {
 inline constexpr std::array<const char*, 3> kStagedFiles = {"hostname", "hosts", "resolv.conf"};
 inline constexpr const char* kStagedEmptyDir = "empty";
 
-/// One mount, in order. Exactly one of fs_type, prepared, staged and console says what is mounted.
+/// One mount, in order. Exactly one of fs_type, host_source, prepared, staged and console says what is mounted.
 struct PlannedMount {
   std::string what;               ///< for messages: "mount '/proc'"
   std::string target;             ///< path in the rootfs without leading '/'
   TargetKind kind = TargetKind::kDirectory;
   Symlinks symlinks = Symlinks::kRefuse;
-  const char* fs_type = nullptr;  ///< made by the child, in its own namespaces
+  std::string fs_type;            ///< made by the child, in its own namespaces
+  std::string fs_source;          ///< what the mount table calls it; "": fs_type
+  std::vector<std::pair<std::string, std::optional<std::string>>> data;  ///< options of the file system; without a value: a flag
   uint64_t attributes = 0;        ///< MOUNT_ATTR_* for fs_type
+  bool copy_up = false;           ///< it starts with what it covers
+  std::string host_source;        ///< opened by the child in its copy of the host's mounts
+  bool recursive = false;
   UniqueFd prepared;              ///< a detached mount
+  // Of host_source, and of fs_type in the end:
+  uint64_t set = 0, clear = 0, set_recursive = 0, clear_recursive = 0;  ///< MOUNT_ATTR_*
+  std::optional<uint64_t> propagation;                                  ///< MS_*
+  bool propagate_recursively = false;
+  UniqueFd id_mapping;            ///< a user namespace; invalid: ids as they are
   int staged = -1;                ///< index into kStagedFiles
   bool console = false;           ///< the container's end of its pty
   bool from_user = false;         ///< a -v bind: may not cover the root or anything on procfs
 };
+
+/// Gives a detached mount its attributes and propagation, all but read-only for a new file system: that comes when everything is
+/// mounted. Allocates nothing.
+SysResult<void> ApplyAttributes(const PlannedMount& mount, FdRef made);
+/// Mount points may have to be made in it.
+bool IsReadOnlyLate(const PlannedMount& mount);
 
 struct RootfsPlan {
   UniqueFd rootfs;       ///< detached, propagation private

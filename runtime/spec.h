@@ -55,6 +55,9 @@ struct CapabilitySpec {
   uint64_t bounding = 0, effective = 0, inheritable = 0, permitted = 0, ambient = 0;
 };
 
+/// "RLIMIT_NOFILE"; "" for a number without a name.
+std::string_view LimitName(int resource);
+
 struct RlimitSpec {
   int resource = 0;  ///< RLIMIT_*
   uint64_t soft = 0, hard = 0;
@@ -215,7 +218,7 @@ struct Spec {
 };
 
 /// Reads a config.json: hostile text. Checks everything that can be checked without the host: types, ranges, names of
-/// capabilities, rlimits, namespaces, actions and architectures, absolute paths, NUL bytes, duplicate namespaces, sysctls
+/// capabilities (those that this program does not know are left out), rlimits, namespaces, actions and architectures, absolute paths, NUL bytes, duplicate namespaces, sysctls
 /// of namespaces that the container does not own. Unknown members are ignored, as the specification wants; known ones that
 /// this runtime does not do (intelRdt, memoryPolicy, netDevices, vm, windows, ...) are refused.
 /// Errors: kInvalidArgument, kUnsupported, kCorrupt (no JSON), kLimitExceeded; each names the member: "linux.sysctl 'x': ...".
@@ -224,10 +227,5 @@ Result<Spec> ParseSpec(std::string_view text);
 Result<ProcessSpec> ParseProcess(std::string_view text);
 /// The "linux.resources" object by itself, as `update --resources FILE` takes it.
 Result<ResourcesSpec> ParseResources(std::string_view text);
-
-/// The number of "CAP_CHOWN", or nullopt. Case matters; the prefix is needed.
-std::optional<unsigned> CapabilityNumber(std::string_view name);
-/// "CAP_CHOWN", ... in the order of their numbers, as far as this program knows them.
-const std::vector<std::string_view>& CapabilityNames();
 
 }  // namespace snap::runtime

@@ -5,19 +5,25 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/keyctl.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
 #include <linux/sched.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+
+#include "fs/base/sys_file.h"
 
 namespace snap::sys {
 namespace {
@@ -42,6 +48,44 @@ SysResult<pid_t> CloneProcess(uint64_t flags, UniqueFd& pidfd) {
   if (pid > 0) pidfd = UniqueFd(fd);
   return static_cast<pid_t>(pid);
 }
+
+SysResult<pid_t> CloneSibling(uint64_t flags) {
+  clone_args args{};
+  args.flags = flags | CLONE_PARENT | CLONE_CLEAR_SIGHAND;  // the signal at its end is our own: the kernel takes no other
+  const long pid = ::syscall(SYS_clone3, &args, sizeof args);
+  if (pid < 0) return LastErrno();
+  return static_cast<pid_t>(pid);
+}
+
+SysResult<void> EnterNamespaces(FdRef fd, uint64_t types) {
+  return Check(::syscall(SYS_setns, fd.get(), static_cast<int>(types)));
+}
+
+SysResult<void> Unshare(uint64_t flags) { return Check(::syscall(SYS_unshare, flags)); }
+
+SysResult<int> WaitChild(pid_t pid) {
+  int status = 0;
+  long waited;
+  do {
+    waited = ::syscall(SYS_wait4, pid, &status, __WALL, nullptr);
+  } while (waited < 0 && errno == EINTR);
+  if (waited < 0) return LastErrno();
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+SysResult<std::optional<int>> WaitChildFor(pid_t pid, int milliseconds) {
+  constexpr int kStep = 5;
+  for (int waited_ms = 0;; waited_ms += kStep) {
+    int status = 0;
+    const long waited = ::syscall(SYS_wait4, pid, &status, WNOHANG | __WALL, nullptr);
+    if (waited < 0 && errno != EINTR) return LastErrno();
+    if (waited > 0) return std::optional(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+    if (waited_ms >= milliseconds) return std::optional<int>();
+    SleepMilliseconds(kStep);
+  }
+}
+
+SysResult<void> SendSignal(pid_t pid, int signal) { return Check(::syscall(SYS_kill, pid, signal)); }
 
 SysResult<sigset_t> BlockAllSignals() {
   sigset_t all;
@@ -107,6 +151,47 @@ void SetUmask(mode_t mask) { (void)::syscall(SYS_umask, mask); }
 
 SysResult<void> SetHostname(const char* name, size_t size) { return Check(::syscall(SYS_sethostname, name, size)); }
 
+SysResult<void> SetDomainname(const char* name, size_t size) { return Check(::syscall(SYS_setdomainname, name, size)); }
+
+SysResult<void> KeepCapabilities(bool keep) { return Check(::prctl(PR_SET_KEEPCAPS, keep ? 1 : 0, 0, 0, 0)); }
+
+SysResult<void> RaiseAmbientCapabilities(uint64_t mask) {
+  for (unsigned number = 0; number < 64; ++number) {
+    if ((mask >> number & 1U) == 0) continue;
+    SNAP_TRY_VOID(Check(::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0)));
+  }
+  return {};
+}
+
+SysResult<void> SetResourceLimit(int resource, uint64_t soft, uint64_t hard) {
+  const rlimit64 limit{soft, hard};
+  return Check(::syscall(SYS_prlimit64, 0, resource, &limit, nullptr));
+}
+
+SysResult<void> SetPersonality(uint32_t persona) { return Check(::syscall(SYS_personality, persona)); }
+
+SysResult<void> SetIoPriority(uint16_t priority) {
+  constexpr int kWhoProcess = 1;
+  return Check(::syscall(SYS_ioprio_set, kWhoProcess, 0, static_cast<int>(priority)));
+}
+
+SysResult<void> SetScheduler(const SchedulerAttributes& attributes) {
+  struct {  // linux/sched/types.h, SCHED_ATTR_SIZE_VER0
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+  } raw{48, attributes.policy, attributes.flags, attributes.nice, attributes.priority,
+        attributes.runtime, attributes.deadline, attributes.period};
+  static_assert(sizeof raw == 48);
+  return Check(::syscall(SYS_sched_setattr, 0, &raw, 0));
+}
+
+SysResult<void> SetAffinity(std::span<const uint64_t> mask) {
+  return Check(::syscall(SYS_sched_setaffinity, 0, mask.size_bytes(), mask.data()));
+}
+
 SysResult<void> LoopbackUp() {
   const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!socket) return LastErrno();
@@ -142,6 +227,19 @@ SysResult<size_t> ReadLinkInto(FdRef dir, const char* path, std::span<char> out)
   if (size < 0) return LastErrno();
   if (static_cast<size_t>(size) == out.size()) return Errno(ENAMETOOLONG);
   return static_cast<size_t>(size);
+}
+
+SysResult<void> CanExecute(const char* path) {
+  return Check(::syscall(SYS_faccessat2, AT_FDCWD, path, X_OK, AT_EACCESS));
+}
+
+SysResult<UniqueFd> OpenProcSelf(const char* path, int flags) {
+  SNAP_TRY(const UniqueFd proc, OpenAt(FdRef::Cwd(), "/proc", O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  SNAP_TRY(const struct statfs fs, FStatFs(proc));
+  if (fs.f_type != PROC_SUPER_MAGIC) return Errno(ENODEV);
+  // "self" is a link of procfs' own; everything behind it must be on the same mount.
+  SNAP_TRY(const UniqueFd self, OpenAt2(proc, "self", O_PATH | O_DIRECTORY, RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS));
+  return OpenAt2(self, path, static_cast<uint64_t>(flags), RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS);
 }
 
 bool Exists(const char* path) { return ::syscall(SYS_faccessat, AT_FDCWD, path, F_OK) == 0; }

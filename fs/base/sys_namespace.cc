@@ -4,9 +4,11 @@
 
 #include <fcntl.h>
 #include <linux/mount.h>
+#include <linux/nsfs.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -130,6 +132,12 @@ SysResult<void> EnterEmptyMountNamespace() {
   SNAP_TRY_VOID(Unmount(".", kUnmountDetach));
   if (::chdir("/") < 0) return LastErrno();
   return {};
+}
+
+SysResult<uint64_t> NamespaceType(FdRef ns) {
+  const int type = ::ioctl(ns.get(), NS_GET_NSTYPE);
+  if (type < 0) return LastErrno();
+  return static_cast<uint64_t>(static_cast<unsigned>(type));
 }
 
 }  // namespace snap::sys

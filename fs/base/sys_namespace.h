@@ -28,6 +28,8 @@ SysResult<UniqueFd> NewUserNamespace(const std::string& uid_map, const std::stri
 /// mount of the one it came from any more, except by its descriptors. Errors: EPERM without CAP_SYS_ADMIN. After another error the
 /// process sees whatever it got to.
 SysResult<void> EnterEmptyMountNamespace();
+/// CLONE_NEW* of the namespace that a descriptor stands for (NS_GET_NSTYPE). Errors: ENOTTY for what is none.
+SysResult<uint64_t> NamespaceType(FdRef ns);
 
 /// Runs `body` in a child with new, unmapped user and mount namespaces, where it has all capabilities, and
 /// returns what it returned (0..255). The child is a copy of a maybe multi-threaded process: only system

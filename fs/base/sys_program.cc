@@ -37,14 +37,15 @@ class SpawnPlan {
   }
 
   /// `inherited` must have numbers at or above kFirstInherited + their count: one is not to replace another.
-  int Set(FdRef out, FdRef err, std::span<const UniqueFd> inherited) {
+  int Set(FdRef in, FdRef out, FdRef err, std::span<const UniqueFd> inherited) {
     sigset_t none;
     sigset_t ignored;
     ::sigemptyset(&none);
     ::sigemptyset(&ignored);
     ::sigaddset(&ignored, SIGPIPE);  // ours is ignored, which exec would keep
     for (const int failed : {
-             ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0),
+             in.valid() ? ::posix_spawn_file_actions_adddup2(&actions_, in.get(), STDIN_FILENO)
+                        : ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0),
              ::posix_spawn_file_actions_adddup2(&actions_, out.get(), STDOUT_FILENO),
              ::posix_spawn_file_actions_adddup2(&actions_, err.get(), STDERR_FILENO),
              ::posix_spawnattr_setpgroup(&attributes_, 0),
@@ -63,18 +64,25 @@ class SpawnPlan {
     return 0;
   }
   /// 0 or an errno.
-  int Spawn(const std::vector<std::string>& words, pid_t& pid) {
-    std::vector<char*> arguments;
-    arguments.reserve(words.size() + 1);
-    for (const std::string& word : words) {
-      arguments.push_back(
-          const_cast<char*>(word.c_str()));  // NOLINT(cppcoreguidelines-pro-type-const-cast): exec's old type
-    }
-    arguments.push_back(nullptr);
-    return ::posix_spawnp(&pid, arguments.front(), &actions_, &attributes_, arguments.data(), environ);
+  int Spawn(const ProgramCall& call, pid_t& pid) {
+    std::vector<char*> arguments = Pointers(call.words);
+    std::vector<char*> variables;
+    if (call.environment) variables = Pointers(*call.environment);
+    const char* const path = call.path.empty() ? arguments.front() : call.path.c_str();
+    return ::posix_spawnp(&pid, path, &actions_, &attributes_, arguments.data(), call.environment ? variables.data() : environ);
   }
 
  private:
+  static std::vector<char*> Pointers(const std::vector<std::string>& words) {
+    std::vector<char*> out;
+    out.reserve(words.size() + 1);
+    for (const std::string& word : words) {
+      out.push_back(const_cast<char*>(word.c_str()));  // NOLINT(cppcoreguidelines-pro-type-const-cast): exec's old type
+    }
+    out.push_back(nullptr);
+    return out;
+  }
+
   posix_spawn_file_actions_t actions_{};
   posix_spawnattr_t attributes_{};
 };
@@ -113,19 +121,18 @@ SysResult<std::vector<UniqueFd>> CopyAbove(std::span<const FdRef> fds, int lowes
 
 SysResult<ProgramResult> RunProgram(const std::vector<std::string>& words, std::chrono::milliseconds timeout,
                                     size_t max_bytes) {
-  return RunProgram(words, {}, timeout, max_bytes);
+  return RunProgramWith(ProgramCall{.words = words}, timeout, max_bytes);
 }
 
-SysResult<ProgramResult> RunProgram(const std::vector<std::string>& words, std::span<const FdRef> inherited,
-                                    std::chrono::milliseconds timeout, size_t max_bytes) {
+SysResult<ProgramResult> RunProgramWith(const ProgramCall& call, std::chrono::milliseconds timeout, size_t max_bytes) {
   const Clock::time_point deadline = Clock::now() + timeout;
-  SNAP_TRY(const std::vector<UniqueFd> files, CopyAbove(inherited, kFirstInherited + static_cast<int>(inherited.size())));
+  SNAP_TRY(const std::vector<UniqueFd> files, CopyAbove(call.inherited, kFirstInherited + static_cast<int>(call.inherited.size())));
   SNAP_TRY(Pipe out, MakePipe());
   SNAP_TRY(Pipe err, MakePipe());
   SpawnPlan plan;
-  if (const int failed = plan.Set(out.write_end, err.write_end, files); failed != 0) return Errno(failed);
+  if (const int failed = plan.Set(call.input, out.write_end, err.write_end, files); failed != 0) return Errno(failed);
   pid_t pid = -1;
-  if (const int failed = plan.Spawn(words, pid); failed != 0) return Errno(failed);
+  if (const int failed = plan.Spawn(call, pid); failed != 0) return Errno(failed);
   out.write_end.Reset();
   err.write_end.Reset();
 

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -24,10 +25,16 @@ struct ProgramResult {
 /// read and dropped. Errors: ENOENT when there is no such program, EACCES, ENOMEM.
 SysResult<ProgramResult> RunProgram(const std::vector<std::string>& words, std::chrono::milliseconds timeout,
                                     size_t max_bytes);
-/// The same for a program that is given files: it finds `inherited` as its descriptors kFirstInherited, + 1, ... in this order.
-/// What it leaves running in a session of its own keeps them.
+/// The same with what a program can be given beside its words.
 inline constexpr int kFirstInherited = 3;
-SysResult<ProgramResult> RunProgram(const std::vector<std::string>& words, std::span<const FdRef> inherited,
-                                    std::chrono::milliseconds timeout, size_t max_bytes);
+struct ProgramCall {
+  std::string path = {};                   ///< "": words[0]
+  std::vector<std::string> words = {};
+  std::optional<std::vector<std::string>> environment = std::nullopt;  ///< nullopt: this process'
+  FdRef input{-1};                         ///< its standard input; invalid: /dev/null
+  /// Found as its descriptors kFirstInherited, + 1, ... in this order. What it leaves running in a session of its own keeps them.
+  std::span<const FdRef> inherited = {};
+};
+SysResult<ProgramResult> RunProgramWith(const ProgramCall& call, std::chrono::milliseconds timeout, size_t max_bytes);
 
 }  // namespace snap::sys

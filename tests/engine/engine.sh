@@ -20,6 +20,13 @@ if [ "$SNAPSHOTTERD" = reference ]; then
   go_build "$SNAPSHOTTERD" "$SNAP_SOURCE_DIR/tests/engine/reference" go build
 fi
 
+# SNAP_RUNTIME: the OCI runtime that containerd's shims find as runc.
+if [ -n "${SNAP_RUNTIME:-}" ]; then
+  mkdir "$work/bin"
+  ln -s "$SNAP_RUNTIME" "$work/bin/runc"
+  PATH=$work/bin:$PATH
+fi
+
 # The shims are nobody's children: end what still runs in this process namespace, which is ours alone, then its cgroups.
 end_engine() {
   local status=$1 pid name

@@ -40,7 +40,7 @@ TEST(RunProgram, FindsTheFilesItIsGivenInTheirOrder) {
   }
   // Descriptors whose numbers are others' places.
   for (size_t i = pipes.size(); i-- > 0;) given.push_back(pipes[i].read_end);
-  const auto result = RunProgram({"sh", "-c", "cat <&3; echo; cat <&4; echo; cat <&5"}, given, kLong, kMax);
+  const auto result = RunProgramWith({.words = {"sh", "-c", "cat <&3; echo; cat <&4; echo; cat <&5"}, .inherited = given}, kLong, kMax);
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->out, "three\ntwo\none");
 }
